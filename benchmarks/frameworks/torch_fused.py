@@ -1,0 +1,8 @@
+"""PyTorch eager with the fused Adam, which one has to ask for."""
+
+from functools import partial
+
+from benchmarks.frameworks import torch_eager
+
+build = partial(torch_eager.build, fused=True)
+facts = torch_eager.facts

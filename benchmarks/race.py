@@ -1,0 +1,86 @@
+"""Workers taking turns: one runs while the others sleep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+
+# Float32 rounding, amplified where Adam divides a gradient that is nothing but rounding by its own
+# size. Another learning rate, ε or first weight shows as 1e-2 and more.
+TOLERANCE = 1e-3
+
+# Idle threads of OpenMP and of OpenBLAS spin for some tens of milliseconds before they sleep.
+PAUSE = 0.1
+
+
+class Worker:
+    """A process that trains one workload in one framework.
+
+    Attributes:
+        facts: versions and threads; None where the framework is not installed.
+    """
+
+    def __init__(self, framework: str, workload: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker"]
+        self.framework = framework
+        self._process = subprocess.Popen(
+            [*command, "--framework", framework, "--workload", workload],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.facts = self.ask("facts")
+
+    def ask(self, command: str) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # then its last line says why
+            print(command, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            self.stop()
+            raise SystemExit(f"{self.framework} stopped at {command!r}; its error stands above")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def disagreement(losses: dict[str, Sequence[float]]) -> str | None:
+    """What to say where the losses of the same steps differ by more than rounding, else None."""
+    values = np.array(list(losses.values()))
+    middle = np.median(values, axis=0)
+    if np.all(np.abs(values - middle) <= TOLERANCE * np.abs(middle)):
+        return None
+    lines = (f"  {name:18} {[f'{x:.6g}' for x in found]}" for name, found in losses.items())
+    return "the losses of the first steps differ, so this is not the same work:\n" + "\n".join(
+        lines
+    )
+
+
+def take_turns(workers: Sequence[Worker], rounds: int, turn: float) -> dict[str, list[float]]:
+    """Seconds per step of each worker in each round; a turn lasts about `turn` seconds."""
+    steps = {}
+    for worker in workers:
+        worker.ask("time 3")
+        time.sleep(PAUSE)
+        steps[worker] = max(1, round(turn / worker.ask("time 3")))
+    times: dict[str, list[float]] = {worker.framework: [] for worker in workers}
+    for i in range(rounds):
+        first = i % len(workers)  # so that nobody always follows the same one
+        for worker in (*workers[first:], *workers[:first]):
+            time.sleep(PAUSE)
+            times[worker.framework].append(worker.ask(f"time {steps[worker]}"))
+    return times

@@ -1,0 +1,8 @@
+"""The command line: `chainrule fit`, `demo`, `predict`, `explain`."""
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    from chainrule.cli.commands import app
+
+    app()

@@ -1,0 +1,171 @@
+"""The commands and their options. What a command works with is imported when it runs."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Neural networks whose every operation knows its own mathematics.",
+)
+
+Out = Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME-1, -2, …")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same split and network.")]
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command, whose errors are one message and a status, never a traceback.
+
+    Status 1 for what is wrong with data, files or training, 130 for Ctrl-C, 2 (typer's) for a
+    command or an option that is not known.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from chainrule.errors import ChainruleError
+
+        try:
+            function(*args, **kwargs)
+        except ChainruleError as error:
+            print(f"chainrule {function.__name__}: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print("\nstopped by Ctrl-C; nothing was written", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return app.command()(run)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if show:
+        import chainrule
+
+        print(f"chainrule {chainrule.__version__}")
+        raise typer.Exit
+
+
+@command
+def fit(
+    table: Annotated[Path, typer.Argument(help="A CSV, Parquet or .npz file.")],
+    target: Annotated[str, typer.Option(help="The column to be predicted.")],
+    out: Out = None,
+    seed: Seed = 0,
+    task: Annotated[str, typer.Option(help="auto, classes or real.")] = "auto",
+    numeric: Annotated[
+        list[str] | None, typer.Option(help="A column that is numbers; may be repeated.")
+    ] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(help="A column that is categories; may be repeated.")
+    ] = None,
+    hidden: Annotated[str | None, typer.Option(help="Hidden sizes, such as 256,128.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the rows, at most.")] = None,
+) -> None:
+    """Train a network on a table; a run folder comes out."""
+    from chainrule.train import Settings
+    from chainrule.train.tabular import with_settings
+
+    settings = with_settings(Settings(seed=seed), hidden=_sizes(hidden), epochs=epochs)
+    run = _fit(
+        table,
+        target,
+        out=out,
+        settings=settings,
+        task=task,
+        numeric=tuple(numeric or ()),
+        categorical=tuple(categorical or ()),
+    )
+    print(f"\npredict with:  chainrule predict {run.folder} TABLE.csv")
+
+
+@command
+def demo(out: Out = None, seed: Seed = 0) -> None:
+    """Train on the handwritten digits that ship with scikit-learn, and test on digits not seen."""
+    import tempfile
+
+    from chainrule.cli.digits import write_digits
+    from chainrule.train import Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        table = write_digits(Path(folder) / "digits.npz")
+        run = _fit(table, "digit", out=out, settings=Settings(seed=seed), copy_table=True)
+    print(f"\nlook at one digit:  chainrule explain {run.folder} --row 0")
+    print(f"test accuracy {run.scores[0].value:.4f}")
+
+
+def _fit(table: Path, target: str, **options: Any) -> Any:
+    import shlex
+
+    from chainrule.train import fit_table
+
+    command = shlex.join(["chainrule", *sys.argv[1:]])
+    run = fit_table(table, target, command=command, report_notes=print, **options)
+    history = run.history
+    seconds = history.epochs[-1].seconds
+    print(
+        f"\ntrained for {len(history.epochs)} epochs in {seconds:.1f} s ({history.stopped}); "
+        f"kept the weights of epoch {history.best_epoch}"
+    )
+    for score in run.scores:
+        print(f"test {score}")
+    print(f"\nrun folder {run.folder}, report {run.folder / 'report.html'}")
+    return run
+
+
+def _sizes(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not sizes such as 256,128") from None
+
+
+@command
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    table: Annotated[Path, typer.Argument(help="A CSV, Parquet or .npz file.")],
+    out: Annotated[Path | None, typer.Option(help="A CSV file, instead of the terminal.")] = None,
+) -> None:
+    """Predict the rows of a table: a prediction, a probability for each class, the uncertainty."""
+    from chainrule.cli.predictions import predictions, write_csv
+    from chainrule.data import read_table
+    from chainrule.train import read_run
+
+    network = read_run(run).network
+    columns, notes = predictions(network, read_table(table))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    write_csv(columns, out)
+    if out is not None:
+        print(f"{len(next(iter(columns.values())))} predictions written to {out}")
+
+
+@command
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    row: Annotated[int, typer.Option(help="The row of the run's table, counted from 0.")] = 0,
+) -> None:
+    """Show the forward pass and the loss of one row, number by number, each one checked."""
+    from rich.console import Console
+
+    from chainrule.cli.rows import explain_row
+    from chainrule.train import read_run
+
+    about, derivation = explain_row(read_run(run), row)
+    # Text of the user's is shown as it is: brackets are no markup.
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(about)
+    console.print(derivation)
+    if not derivation.verified:
+        raise typer.Exit(1)

@@ -1,0 +1,159 @@
+"""Attention: weighted sums of values, with weights from dot products of queries and keys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.declare import composite
+from chainrule.ops.linear_algebra import matmul
+from chainrule.ops.random import bernoulli, drop
+from chainrule.ops.reduction import any, softmax
+from chainrule.ops.structure import matrix_transpose, where
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.shapes import broadcast_shapes
+from chainrule.tensor.tensor import Tensor
+
+
+def _x(*shape: int) -> np.ndarray:
+    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
+
+
+def _arguments(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Any:
+    q, k, v = (as_operand(o) for o in (query, key, value))
+    mask = None if attn_mask is None else as_operand(attn_mask)
+    if not isinstance(dropout_p, (int, float)) or not 0 <= dropout_p < 1:
+        raise DTypeError(f"dropout_p is a probability from 0 up to 1, not {dropout_p!r}")
+    if min(q.ndim, k.ndim, v.ndim) < 2:
+        raise ShapeError(f"query, key and value are (…, length, size), not {q.shape}, {k.shape}, "
+                         f"{v.shape}")  # fmt: skip
+    keep = None
+    if dropout_p:
+        batch = broadcast_shapes(q.shape[:-2], k.shape[:-2])
+        keep = bernoulli(1 - dropout_p, (*batch, q.shape[-2], k.shape[-2]))
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else float(scale)
+    return (q, k, v, mask, keep), {"is_causal": bool(is_causal), "scale": scale, "p": dropout_p}
+
+
+def _check(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, keep: Tensor | None, **attrs: Any
+) -> None:
+    shapes = f"query {q.shape}, key {k.shape}, value {v.shape}"
+    if q.shape[-1] != k.shape[-1]:
+        raise ShapeError(f"queries and keys have the same size, their last one; here are {shapes}")
+    if k.shape[-2] != v.shape[-2]:
+        raise ShapeError(
+            f"each key has a value: (…, length, size) of one length; here are {shapes}"
+        )
+    if len({o.dtype for o in (q, k, v)}) > 1 or not dtypes.is_float(q.dtype):
+        raise DTypeError(
+            "query, key and value have one floating-point dtype, not "
+            f"{q.dtype}, {k.dtype}, {v.dtype}"
+        )
+    if mask is not None:
+        if mask.dtype != dtypes.bool_ and not dtypes.is_float(mask.dtype):
+            raise DTypeError(
+                "attn_mask is booleans, True where a query looks at a key, or numbers to add to "
+                f"the scores, not {mask.dtype}"
+            )
+        scores = (*broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
+        if broadcast_shapes(mask.shape, scores) != scores:
+            raise ShapeError(f"attn_mask has the shape {mask.shape}, and the scores have {scores}")
+
+
+def _causal(q: Any, k: Any) -> np.ndarray:
+    """True where query i may look at key j: j ≤ i."""
+    return np.tri(q.shape[-2], k.shape[-2], dtype=bool)
+
+
+def _view(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, keep: Any, y: np.ndarray,
+    is_causal: bool, scale: float, p: float,
+) -> tuple[dict, np.ndarray]:  # fmt: skip
+    added = np.zeros((q.shape[-2], k.shape[-2]))
+    if is_causal:
+        added = np.where(_causal(q, k), added, -np.inf)
+    if mask is not None:
+        added = added + (np.where(mask, 0, -np.inf) if mask.dtype == bool else mask)
+    kept = np.ones(added.shape) if keep is None else keep / (1 - p)
+    return {"q": q, "k": k, "v": v, "m": added, "s": scale, "d": kept}, y
+
+
+@composite(
+    formula="z[…, i, j] = s · (Σ_c q[…, i, c] · k[…, j, c]) + m[…, i, j]; "
+    "w[…, i, j] = exp(z[…, i, j] − max_h z[…, i, h]); "
+    "y[…, i, u] = (Σ_j w[…, i, j] · d[…, i, j] · v[…, j, u]) / (Σ_j w[…, i, j])",
+    arguments=_arguments,
+    check=_check,
+    operations=lambda y, q, k, v, *rest, **attrs: (
+        math.prod(q.shape[:-1]) * k.shape[-2] * (2 * q.shape[-1] + 2 * v.shape[-1] + 13)
+    ),
+    lower="attention",
+    formula_view=_view,
+    samples=lambda: [
+        ((_x(2, 3, 4), _x(2, 5, 4), _x(2, 5, 2)), {}),
+        ((_x(3, 4), _x(3, 4), _x(3, 2)), {"is_causal": True}),
+        ((_x(2, 2, 3, 2), _x(2, 2, 3, 2), _x(2, 2, 3, 2), np.tri(3, 3, dtype=bool)), {"scale": 1}),
+        ((_x(3, 4), _x(2, 4), _x(2, 2), _x(3, 2)), {}),
+    ],
+    source="Vaswani et al. 2017, arXiv:1706.03762, eq. 1",
+)
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    keep: Tensor | None,
+    /,
+    *,
+    is_causal: bool,
+    scale: float,
+    p: float,
+) -> Tensor:
+    """softmax(Q Kᵀ · scale) V: for each query, the values, weighted by how well their keys fit.
+
+    Args:
+        query: (…, L, E).
+        key: (…, S, E).
+        value: (…, S, Ev); the result is (…, L, Ev).
+        attn_mask: booleans that broadcast to (…, L, S), True where a query looks at a key; or
+            numbers to add to the scores.
+        dropout_p: the probability with which a weight is dropped; always, so pass 0 in use.
+        is_causal: query i looks at keys 0 … i alone.
+        scale: 1/√E if left out.
+
+    A query that may look at no key gives zeros.
+
+    >>> import chainrule as cr
+    >>> q = cr.asarray([[1.0, 0.0]])
+    >>> cr.scaled_dot_product_attention(q, q, cr.asarray([[5.0, 7.0]]))
+    tensor([[5., 7.]])
+    """
+    scores = matmul(query, matrix_transpose(key)) * scale
+    allowed = None if mask is None or mask.dtype != dtypes.bool_ else mask
+    if is_causal:
+        causal = Tensor(_causal(query, key))
+        allowed = causal if allowed is None else allowed & causal
+    if mask is not None and mask.dtype != dtypes.bool_:
+        scores = scores + mask.astype(scores.dtype)
+    if allowed is None:
+        weights = softmax(scores)
+    else:
+        # A row without any key is left as it is and zeroed afterwards: softmax of −∞ alone is NaN.
+        some = any(allowed, axis=-1, keepdims=True)
+        weights = where(some, softmax(where(allowed | ~some, scores, -math.inf)), 0.0)
+    if keep is not None:
+        weights = drop(weights, keep, p=p)
+    return matmul(weights, value)

@@ -1,0 +1,417 @@
+"""Reading and writing parts of arrays: slices, integers, masks, take, gather, scatter-add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import BoundsError, DTypeError, GradientError, ShapeError
+from chainrule.ops.declare import composite, linear
+from chainrule.ops.operation import operands
+from chainrule.ops.structure import expand_dims, stop_gradient, sum_to, where
+from chainrule.tensor import dtypes
+from chainrule.tensor.cell import Cell
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.graph import OFF, state
+from chainrule.tensor.locate import located
+from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
+from chainrule.tensor.tensor import Tensor, attach
+
+INTERNAL = ("replace", "getitem", "setitem", "scatter_add")
+
+_ARRAY = "array"  # stands in a key for the next index array
+
+
+def _x(*shape: int) -> np.ndarray:
+    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
+
+
+def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
+    """(hashable pattern, index arrays) of a key; masks become indices of their true elements."""
+    parts = key if isinstance(key, tuple) else (key,)
+    pattern: list[Any] = []
+    arrays: list[Tensor] = []
+    for part in parts:
+        if part is None or part is Ellipsis:
+            pattern.append(part)
+        elif isinstance(part, slice):
+            pattern.append((_whole(part.start), _whole(part.stop), _whole(part.step)))
+        elif isinstance(part, (bool, np.bool_)):
+            raise DTypeError("True and False are no indices; write x[None] for a new axis")
+        elif isinstance(part, (Tensor, np.ndarray, list)) or hasattr(part, "__array__"):
+            index = as_operand(part) if not isinstance(part, list) else _listed(part)
+            if index.dtype == dtypes.bool_:
+                _check_mask(index.shape, shape, pattern)
+                found = np.nonzero(index._concrete("a mask"))
+                pattern.extend([_ARRAY] * len(found))
+                arrays.extend(Tensor(f) for f in found)
+            elif index.dtype.kind in "iu":
+                if index.ndim == 0 and index._value is not None:
+                    pattern.append(int(index._value))
+                else:
+                    pattern.append(_ARRAY)
+                    arrays.append(index)
+            else:
+                raise DTypeError(
+                    f"indices are whole numbers or a boolean mask, and these are {index.dtype}. "
+                    "Write indices.astype(cr.int64)."
+                )
+        else:
+            pattern.append(_whole(part))
+    return tuple(pattern), arrays
+
+
+def _check_mask(mask: tuple[int, ...], shape: tuple[int, ...], before: list[Any]) -> None:
+    if Ellipsis in before:
+        return
+    start = sum(p is not None for p in before)
+    covered = shape[start : start + len(mask)]
+    if mask != covered:
+        raise ShapeError(
+            f"a mask has the shape of what it covers: this one is {mask}, and lies on {covered} "
+            f"of {shape}"
+        )
+
+
+def _listed(part: list) -> Tensor:
+    array = np.asarray(part)
+    return Tensor(array.astype(np.int64) if array.size == 0 else array)
+
+
+def _whole(part: Any) -> int | None:
+    if part is None:
+        return None
+    if hasattr(part, "__index__"):
+        return int(part.__index__())
+    raise DTypeError(f"an index is a whole number, a slice, a mask or indices, not {part!r}")
+
+
+def _key(pattern: tuple, arrays: Any) -> tuple:
+    """The NumPy key for a pattern and its index arrays."""
+    rest = iter(arrays)
+    return tuple(
+        next(rest) if p == _ARRAY else slice(*p) if isinstance(p, tuple) else p for p in pattern
+    )
+
+
+def _check_bounds(shape: tuple[int, ...], pattern: tuple, arrays: Any) -> None:
+    used = sum(p is not None and p is not Ellipsis for p in pattern)
+    if used > len(shape):
+        raise BoundsError(f"{used} indices for {len(shape)} dimensions of {shape}")
+    if pattern.count(Ellipsis) > 1:
+        raise BoundsError("an index has at most one ellipsis (…)")
+    rest = iter(arrays)
+    axis = 0
+    for p in pattern:
+        if p is None:
+            continue
+        if p is Ellipsis:
+            axis += len(shape) - used
+            continue
+        n = shape[axis]
+        if isinstance(p, int) and not -n <= p < n:
+            raise BoundsError(
+                f"the index {p} lies outside of axis {axis} of {shape}; valid are {-n} … {n - 1}"
+                if n
+                else f"axis {axis} of {shape} is empty, and was indexed by {p}"
+            )
+        if p == _ARRAY:
+            values = next(rest)._value
+            if values is not None and values.size:
+                low, high = int(values.min()), int(values.max())
+                if low < -n or high >= n:
+                    bad = high if high >= n else low
+                    raise BoundsError(
+                        f"the index {bad} lies outside of axis {axis} of {shape}; "
+                        f"valid are {-n} … {n - 1}"
+                    )
+        axis += 1
+
+
+def _indexed_shape(x: Any, *arrays: Any, pattern: tuple) -> tuple[tuple[int, ...], np.dtype]:
+    _check_bounds(x.shape, pattern, arrays)
+    if arrays:
+        broadcast_shapes(*(a.shape for a in arrays))
+    probe = np.broadcast_to(np.empty((), np.int8), x.shape)
+    # Shapes alone: index arrays of zeros are inside of any axis that is not empty.
+    keys = [np.zeros(a.shape, np.intp) for a in arrays]
+    try:
+        return probe[_key(pattern, keys)].shape, x.dtype
+    except IndexError as error:
+        raise BoundsError(str(error)) from None
+
+
+@linear(
+    formula="y = x at the key",
+    display_only=True,
+    shape=_indexed_shape,
+    forward=lambda x, *arrays, pattern: x[_key(pattern, arrays)],
+    transpose=lambda g, x, *arrays, pattern: (
+        scatter_add(g, *arrays, pattern=pattern, shape=x.shape),
+        *(None for _ in arrays),
+    ),
+    operations=lambda *a, **k: 0,
+    lower="gather",
+    samples=lambda: [
+        ((_x(4, 3), (slice(None, None, -2), 1)), {}),
+        ((_x(4, 3), (Ellipsis, None, 0)), {}),
+        ((_x(4, 3), (np.array([0, 2, 2]),)), {}),
+        ((_x(4, 3), (np.array([[0], [3]]), np.array([0, 1]))), {}),
+        ((_x(2, 3), (np.array([[True, False, True], [False, True, False]]),)), {}),
+        ((_x(4, 3), (slice(0, 0),)), {}),
+    ],
+)
+def getitem(x: Any, key: Any, /) -> Any:
+    """x[key]: slices, integers, new axes, an ellipsis, masks and integer arrays, as in NumPy.
+
+    Negative steps are allowed. An element that is read several times gets the sum of its
+    derivatives. An index out of range is an error.
+    """
+    x = as_operand(x)
+    pattern, arrays = _static(key, x.shape)
+    return (x, *arrays), {"pattern": pattern}
+
+
+getitem.is_view = True
+
+
+@attach("__getitem__")
+def _getitem(self: Tensor, key: Any) -> Tensor:
+    return getitem(self, key)
+
+
+def _scatter(g: np.ndarray, *arrays: np.ndarray, pattern: tuple, shape: tuple) -> np.ndarray:
+    result = np.zeros(shape, g.dtype)
+    key = _key(pattern, arrays)
+    if not arrays:
+        result[key] = g
+    elif len(arrays) == 1 and pattern == (_ARRAY,) and g.ndim == arrays[0].ndim + 1 and g.size:
+        _add_rows(result, arrays[0].reshape(-1), g.reshape(-1, shape[1]))
+    else:
+        np.add.at(result, key, g)
+    return result
+
+
+def _add_rows(result: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
+    """result[rows[i]] += values[i], by sorting the rows: an embedding's gradient."""
+    rows = np.where(rows < 0, rows + len(result), rows)
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    result[ordered[starts]] = np.add.reduceat(values[order], starts, axis=0)
+
+
+@linear(
+    formula="y = 0 everywhere, plus g added at the key",
+    display_only=True,
+    shape=lambda g, *arrays, pattern, shape: (shape, g.dtype),
+    forward=_scatter,
+    transpose=lambda h, g, *arrays, pattern, shape: (
+        getitem.apply((h, *arrays), {"pattern": pattern}),
+        *(None for _ in arrays),
+    ),
+    operations=lambda y, g, *arrays, **k: int(np.prod(g.shape)),
+    lower="scatter",
+    samples=lambda: [
+        ((_x(3, 2), np.array([0, 2, 2])), {"pattern": (_ARRAY,), "shape": (4, 2)}),
+        ((_x(2, 2),), {"pattern": ((0, None, 2), (1, None, None)), "shape": (4, 3)}),
+    ],
+)
+def scatter_add(g: Any, /, *arrays: Any, pattern: tuple, shape: tuple[int, ...]) -> Any:
+    """Zeros of a shape, with g added where `getitem` with this pattern and these arrays reads."""
+    return (*operands(g), *operands(*arrays)), {"pattern": pattern, "shape": tuple(shape)}
+
+
+def _set_shape(x: Any, v: Any, *arrays: Any, pattern: tuple) -> tuple[tuple[int, ...], np.dtype]:
+    part, _ = _indexed_shape(x, *arrays, pattern=pattern)
+    if broadcast_shapes(v.shape, part) != part:
+        raise ShapeError(f"a value of shape {v.shape} does not fit into the part {part}")
+    return x.shape, x.dtype
+
+
+def _set(x: np.ndarray, v: np.ndarray, *arrays: np.ndarray, pattern: tuple) -> np.ndarray:
+    result = x.copy()
+    result[_key(pattern, arrays)] = v
+    return result
+
+
+def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> tuple:
+    zero = Tensor(np.zeros((), g.dtype))
+    part = getitem.apply((g, *arrays), {"pattern": pattern})
+    if part.shape != v.shape:
+        part = sum_to(part, v.shape)
+    kept = setitem.apply((g, zero, *arrays), {"pattern": pattern})
+    value = part.astype(v.dtype) if dtypes.is_float(v.dtype) else None
+    return (kept, value, *(None for _ in arrays))
+
+
+@linear(
+    formula="y = x, but v at the key",
+    display_only=True,
+    shape=_set_shape,
+    forward=_set,
+    transpose=_set_transpose,
+    operations=lambda *a, **k: 0,
+    lower="scatter",
+    samples=lambda: [
+        ((_x(4, 3), (slice(1, 3), 0), _x(2) + 5), {}),
+        ((_x(4, 3), (np.array([0, 2]),), np.array(1.5)), {}),
+    ],
+)
+def setitem(x: Any, key: Any, value: Any, /) -> Any:
+    """x with `value` at `key`, as a new array: what `x[key] = value` gives the handle x."""
+    x = as_operand(x)
+    pattern, arrays = _static(key, x.shape)
+    value = as_operand(value)
+    if value.dtype.kind == "c" and x.dtype.kind != "c":
+        raise DTypeError(f"a complex value does not fit into an array of {x.dtype}")
+    return (x, value, *arrays), {"pattern": pattern}
+
+
+@attach("__setitem__")
+def _setitem(self: Tensor, key: Any, value: Any) -> None:
+    replace(self, setitem(self, key, value))
+
+
+def replace(target: Tensor, result: Tensor) -> Tensor:
+    """Give the handle `target` a new value and node; the same handle comes back."""
+    if result.shape != target.shape:
+        raise ShapeError(
+            f"an update in place keeps the shape {target.shape}, and this would give {result.shape}"
+        )
+    if target.requires_grad and target.is_leaf and state.depth != OFF:
+        raise GradientError(
+            "a parameter (a tensor that was given requires_grad) was changed in place while "
+            "operations are recorded: the gradient would belong to neither value. Write "
+            "`with cr.no_grad():` around it, or make a new tensor: y = x + 1."
+        )
+    if result.dtype != target.dtype:
+        if not np.can_cast(result.dtype, target.dtype, "same_kind"):
+            raise DTypeError(
+                f"an update in place keeps the dtype {target.dtype}, and this gives {result.dtype}"
+            )
+        result = result.astype(target.dtype)
+    if isinstance(target, Cell):
+        target.assign(result)
+    else:
+        target._value, target._node = result._value, result._node
+        target._base = None
+    return target
+
+
+@located
+def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Tensor:
+    """The slices of x at `indices` along an axis.
+
+    >>> import chainrule as cr
+    >>> cr.take(cr.asarray([10.0, 20.0, 30.0]), cr.asarray([2, 0]))
+    tensor([30., 10.])
+    """
+    x, indices = operands(x, indices)
+    if axis is None:
+        if x.ndim != 1:
+            raise ShapeError(f"take of an array of shape {x.shape} needs an axis=")
+        axis = 0
+    position = normalise_axis(axis, x.ndim)
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"indices are whole numbers, and these are {indices.dtype}")
+    return getitem(x, (*(slice(None),) * position, indices))
+
+
+@located
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
+    """x[…, indices[…, i], …]: one element of x for each index, along an axis (also `gather`).
+
+    >>> import chainrule as cr
+    >>> cr.take_along_axis(cr.asarray([[1.0, 2.0], [3.0, 4.0]]), cr.asarray([[1], [0]]), axis=1)
+    tensor([[2.],
+            [3.]])
+    """
+    x, indices = operands(x, indices)
+    position = normalise_axis(axis, x.ndim)
+    if indices.ndim != x.ndim:
+        raise ShapeError(
+            f"take_along_axis wants as many dimensions of indices {indices.shape} as of x {x.shape}"
+        )
+    grid: list[Any] = []
+    for a, n in enumerate(x.shape):
+        if a == position:
+            grid.append(indices)
+        else:
+            size = indices.shape[a] if indices.shape[a] != 1 else n
+            shape = tuple(size if i == a else 1 for i in range(x.ndim))
+            grid.append(Tensor(np.arange(size).reshape(shape)))
+    return getitem(x, tuple(grid))
+
+
+@located
+def gather(x: Any, axis: int, indices: Any, /) -> Tensor:
+    """PyTorch's name and argument order for `take_along_axis`."""
+    return take_along_axis(x, indices, axis=axis)
+
+
+@located
+def one_hot(labels: Any, num_classes: int, /, *, dtype: Any = None) -> Tensor:
+    """A one at each label, zeros elsewhere, along a new last axis.
+
+    >>> import chainrule as cr
+    >>> cr.one_hot(cr.asarray([1, 0]), 2)
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+    labels = as_operand(labels)
+    if labels.dtype.kind not in "iu":
+        raise DTypeError(f"labels are whole numbers, and these are {labels.dtype}")
+    kind = dtypes.default_float if dtype is None else dtypes.as_dtype(dtype)
+    identity = Tensor(np.eye(num_classes, dtype=kind))
+    return take(identity, labels, axis=0)
+
+
+def _check_embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None) -> None:
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(
+            f"indices are whole numbers, and these are {indices.dtype}. Write "
+            "indices.astype(cr.int64); are weight and indices exchanged?"
+        )
+    if weight.ndim != 2:
+        raise ShapeError(f"the table of vectors is (how many, size), not {weight.shape}")
+    values = indices._value
+    if values is not None and values.size:
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= weight.shape[0]:
+            raise BoundsError(
+                f"there is no vector {low if low < 0 else high}: the table {weight.shape} has "
+                f"0 … {weight.shape[0] - 1}. Is num_embeddings the number of different indices?"
+            )
+
+
+@composite(
+    formula="y[…, j] = weight[x[…], j]",
+    check=_check_embedding,
+    operations=lambda *a, **k: 0,
+    lower="gather",
+    formula_view=lambda x, weight, y, padding_idx: ({"x": x, "weight": weight}, y),
+    samples=lambda: [
+        ((np.array([[0, 2], [2, 1]]), _x(4, 3)), {}),
+        ((np.array(3), _x(4, 3)), {}),
+        ((np.zeros((0,), np.int64), _x(4, 3)), {}),
+    ],
+)
+def embedding(x: Tensor, weight: Tensor, /, padding_idx: int | None = None) -> Tensor:
+    """The row of `weight` for each index.
+
+    Args:
+        x: whole numbers of any shape (…).
+        weight: (how many, size); the result is (…, size).
+        padding_idx: the index whose row gets no derivative.
+
+    >>> import chainrule as cr
+    >>> cr.embedding(cr.asarray([1, 0]), cr.asarray([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[3., 4.],
+            [1., 2.]])
+    """
+    found = getitem(weight, x)
+    if padding_idx is None:
+        return found
+    return where(expand_dims(x == padding_idx, -1), stop_gradient(found), found)

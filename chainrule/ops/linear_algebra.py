@@ -1,0 +1,342 @@
+"""Products of vectors, matrices and tensors: the core of dense layers and of attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.arithmetic import maximum, sqrt
+from chainrule.ops.declare import bilinear, composite
+from chainrule.ops.operation import operands
+from chainrule.ops.reduction import sum
+from chainrule.ops.structure import expand_dims, matrix_transpose, permute_dims, reshape
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.locate import located
+from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
+from chainrule.tensor.tensor import Tensor
+
+
+def _x(*shape: int) -> np.ndarray:
+    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
+
+
+def _matmul_shape(a: Any, b: Any) -> tuple[tuple[int, ...], np.dtype]:
+    if a.dtype.kind == "b" and b.dtype.kind == "b":
+        raise DTypeError("products are of numbers; convert the booleans with astype first")
+    if not a.shape or not b.shape:
+        raise ShapeError(
+            f"a matrix product is of arrays with dimensions: {a.shape} @ {b.shape}. To scale by a "
+            "number write *."
+        )
+    n, m = a.shape[-1], b.shape[-2 if len(b.shape) > 1 else 0]
+    if n != m:
+        hint = ""
+        if len(b.shape) > 1 and n == b.shape[-1]:
+            hint = " If the weight is stored (out, in), write x @ W.mT, or use nn.Linear."
+        elif len(a.shape) > 1 and a.shape[-2] == m:
+            hint = " Did you mean a.mT @ b?"
+        raise ShapeError(f"the inner sizes differ: {a.shape} @ {b.shape}, {n} against {m}.{hint}")
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    rows = a.shape[-2:-1]
+    columns = b.shape[-1:] if len(b.shape) > 1 else ()
+    return (*batch, *rows, *columns), dtypes.promote(a.dtype, b.dtype)
+
+
+def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.dtype != b.dtype:
+        dtype = dtypes.promote(a.dtype, b.dtype)
+        a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:
+        # One large product instead of a stack of small ones.
+        return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
+    return np.matmul(a, b)
+
+
+def _columns(x: Any) -> Any:
+    return expand_dims(x, -1) if len(x.shape) == 1 else x
+
+
+def _by_left(g: Tensor, a: Any, b: Any) -> Tensor:
+    """g bᵀ, for vectors as for matrices."""
+    g = expand_dims(g, -1) if len(b.shape) == 1 else g
+    if len(a.shape) == 1:
+        return (
+            _squeeze_to(matmul(_columns(b), expand_dims(g, -1)), a, -1)
+            if len(b.shape) > 1
+            else b * reshape(g, ())
+        )
+    return matmul(g, matrix_transpose(_columns(b)))
+
+
+def _by_right(g: Tensor, a: Any, b: Any) -> Tensor:
+    """aᵀ g, for vectors as for matrices."""
+    if len(a.shape) == 1:
+        if len(b.shape) == 1:
+            return a * g
+        return _columns(a) * expand_dims(g, -2)
+    if len(b.shape) == 1:
+        return _squeeze_to(matmul(matrix_transpose(a), expand_dims(g, -1)), b, -1)
+    if len(b.shape) == 2 and len(a.shape) > 2:
+        # The sum over the batch is inside the product: one call rather than a stack and a sum.
+        flat, rows = reshape(g, (-1, g.shape[-1])), reshape(a, (-1, a.shape[-1]))
+        return matmul(matrix_transpose(rows), flat)
+    return matmul(matrix_transpose(a), g)
+
+
+def _squeeze_to(product: Tensor, like: Any, axis: int) -> Tensor:
+    return reshape(product, product.shape[:axis])
+
+
+def _matmul_view(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[dict, np.ndarray]:
+    """Vectors seen as matrices of one row or column."""
+    if b.ndim == 1:
+        y = y[..., None]
+    if a.ndim == 1:
+        y = np.expand_dims(y, -2)
+    return {"a": np.atleast_2d(a), "b": b[:, None] if b.ndim == 1 else b}, y
+
+
+@bilinear(
+    formula="y[…, i, j] = Σ_k a[…, i, k] · b[…, k, j]",
+    shape=_matmul_shape,
+    forward=_matmul,
+    transpose=(_by_left, _by_right),  # ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
+    operations=lambda y, a, b: 2 * math.prod(y.shape) * a.shape[-1],
+    lower="gemm",
+    operator="matmul",
+    formula_view=_matmul_view,
+    samples=lambda: [
+        ((_x(2, 3), _x(3, 4)), {}),
+        ((_x(3), _x(3)), {}),
+        ((_x(2, 3), _x(3)), {}),
+        ((_x(3), _x(3, 2)), {}),
+        ((_x(5, 2, 3), _x(3, 4)), {}),
+        ((_x(2, 1, 2, 3), _x(3, 3, 2)), {}),
+        ((_x(3), _x(2, 3, 2)), {}),
+        ((_x(2, 2, 3), _x(3)), {}),
+        ((_x(2, 0), _x(0, 3)), {}),
+        ((_x(4, 3).T, _x(3, 4).T), {}),
+    ],
+)
+def matmul(a: Any, b: Any, /) -> Any:
+    """The matrix product, of vectors, matrices and broadcast stacks of matrices.
+
+    Raises:
+        ShapeError: the inner sizes differ; it says which way round a weight is stored.
+
+    >>> import chainrule as cr
+    >>> cr.asarray([[1.0, 2.0]]) @ cr.asarray([[3.0], [4.0]])
+    tensor([[11.]])
+    """
+    return operands(a, b), {}
+
+
+def _linear_check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if weight.ndim != 2:
+        raise ShapeError(f"the weight of a linear layer is (out, in), not {weight.shape}")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        hint = ""
+        if x.ndim > 2 and math.prod(x.shape[1:]) == weight.shape[1]:
+            hint = f" Flatten the {x.shape[1:]} first: nn.Flatten()."
+        elif x.ndim and x.shape[-1] == weight.shape[0]:
+            hint = " The weight is stored (out, in); is it transposed?"
+        raise ShapeError(
+            f"the input's last size is {x.shape[-1] if x.ndim else 'missing'} in {x.shape}, and "
+            f"the weight (out, in) = {weight.shape} takes {weight.shape[1]}.{hint}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(
+            f"the bias has the shape {bias.shape}, and the weight {weight.shape} has "
+            f"{weight.shape[0]} outputs"
+        )
+    given = (x, weight) if bias is None else (x, weight, bias)
+    for operand in given:
+        if operand.dtype != weight.dtype or not dtypes.is_float(operand.dtype):
+            raise DTypeError(
+                "input, weight and bias have one floating-point dtype, and here are "
+                f"{', '.join(str(o.dtype) for o in given)}; write x.astype(weight.dtype)"
+            )
+
+
+def _linear_kernel(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
+) -> tuple[np.ndarray, tuple]:
+    y = np.dot(x.reshape(-1, x.shape[-1]), weight.T)
+    if bias is not None:
+        y += bias
+    return (y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[0])), ()
+
+
+def _linear_pullback(
+    wanted: Sequence[bool],
+    g: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    *,
+    y: Any,
+    residual: Any,
+) -> tuple[np.ndarray | None, ...]:
+    from chainrule.ops.reduction import pairwise_sum
+
+    rows = g.reshape(-1, g.shape[-1])
+    return (
+        np.dot(rows, weight).reshape(x.shape) if wanted[0] else None,
+        np.dot(rows.T, x.reshape(-1, x.shape[-1])) if wanted[1] else None,
+        pairwise_sum(rows, (0,), False) if wanted[2] else None,
+    )
+
+
+@composite(
+    formula="y[…, i] = Σ_j weight[i, j] · x[…, j] + bias[i]",
+    kernel=_linear_kernel,
+    pullback=_linear_pullback,
+    check=_linear_check,
+    operations=lambda y, x, weight, *rest: 2 * math.prod(y.shape) * x.shape[-1],
+    lower="gemm",
+    formula_view=lambda x, weight, bias, y: (
+        {"x": x, "weight": weight, "bias": np.zeros(len(weight)) if bias is None else bias},
+        y,
+    ),
+    samples=lambda: [
+        ((_x(4, 3), _x(2, 3), _x(2)), {}),
+        ((_x(2, 4, 3), _x(2, 3), _x(2)), {}),
+        ((_x(3), _x(2, 3)), {}),
+        ((_x(0, 3), _x(2, 3), _x(2)), {}),
+    ],
+)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
+    """x Wᵀ + b: a dense layer, with W stored (out, in).
+
+    >>> import chainrule as cr
+    >>> cr.linear(cr.asarray([1.0, 2.0]), cr.asarray([[3.0, 4.0]]), cr.asarray([0.5]))
+    tensor([11.5])
+    """
+    y = matmul(x, matrix_transpose(weight))
+    return y if bias is None else y + bias
+
+
+@composite(
+    formula="y[…] = Σ_k a[…, k] · b[…, k]",
+    samples=lambda: [((_x(2, 3), _x(3)), {}), ((_x(2, 3), _x(2, 1)), {"axis": 0})],
+    formula_view=lambda a, b, y, axis=-1: (
+        dict(zip("ab", (np.moveaxis(v, axis, -1) for v in np.broadcast_arrays(a, b)), strict=True)),
+        y,
+    ),
+)
+def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
+    """The dot product of vectors along an axis: how much two directions agree.
+
+    >>> import chainrule as cr
+    >>> cr.vecdot(cr.asarray([1.0, 2.0]), cr.asarray([3.0, 4.0])).item()
+    11.0
+    """
+    return sum(a * b, axis)
+
+
+@composite(
+    formula="y[i, j] = a[i] · b[j]",
+    samples=lambda: [((_x(2), _x(3)), {})],
+)
+def outer(a: Tensor, b: Tensor, /) -> Tensor:
+    """Every product of an element of a with one of b.
+
+    >>> import chainrule as cr
+    >>> cr.outer(cr.asarray([1.0, 2.0]), cr.asarray([3.0, 4.0]))
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(f"outer is of two vectors, not of {a.shape} and {b.shape}")
+    return expand_dims(a, 1) * expand_dims(b, 0)
+
+
+@composite(
+    formula="y = Σ over the named axes of a · b",
+    display_only=True,
+    samples=lambda: [
+        ((_x(2, 3, 4), _x(3, 4, 5)), {}),
+        ((_x(2, 3), _x(4, 2)), {"axes": ((0,), (1,))}),
+        ((_x(2), _x(3)), {"axes": 0}),
+    ],
+)
+def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
+    """The product of two tensors, added up over axes of both.
+
+    Args:
+        axes: how many of a's last axes meet b's first, or a pair of sequences of axes.
+    """
+    if hasattr(axes, "__index__"):
+        n = int(axes)
+        if not 0 <= n <= min(a.ndim, b.ndim):
+            raise ShapeError(f"{n} axes of {a.shape} cannot meet {n} of {b.shape}")
+        left, right = tuple(range(a.ndim - n, a.ndim)), tuple(range(n))
+    else:
+        left = tuple(normalise_axis(i, a.ndim) for i in axes[0])
+        right = tuple(normalise_axis(i, b.ndim) for i in axes[1])
+    sizes = [a.shape[i] for i in left], [b.shape[i] for i in right]
+    if sizes[0] != sizes[1]:
+        raise ShapeError(f"the axes to add up over have the sizes {sizes[0]} and {sizes[1]}")
+    keep_a = tuple(i for i in range(a.ndim) if i not in left)
+    keep_b = tuple(i for i in range(b.ndim) if i not in right)
+    inner = math.prod(sizes[0])
+    rows = reshape(permute_dims(a, keep_a + left), (math.prod(a.shape[i] for i in keep_a), inner))
+    columns = reshape(
+        permute_dims(b, right + keep_b), (inner, math.prod(b.shape[i] for i in keep_b))
+    )
+    shape = tuple(a.shape[i] for i in keep_a) + tuple(b.shape[i] for i in keep_b)
+    return reshape(matmul(rows, columns), shape)
+
+
+@located
+def dot(a: Any, b: Any, /) -> Tensor:
+    """The dot product of two vectors; ShapeError for anything else (write matmul)."""
+    a, b = operands(a, b)
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(
+            f"dot is of two vectors, not of {a.shape} and {b.shape}; write a @ b for matrices"
+        )
+    return matmul(a, b)
+
+
+@composite(
+    formula="y[…] = (Σ_k a[…, k] · b[…, k]) / (max(√(Σ_k a[…, k]²), ε) · max(√(Σ_k b[…, k]²), ε))",
+    formula_view=lambda a, b, y, axis=-1, eps=1e-8: (
+        {
+            **dict(
+                zip(
+                    "ab",
+                    (np.moveaxis(v, axis, -1) for v in np.broadcast_arrays(a, b)),
+                    strict=True,
+                )
+            ),
+            "ε": eps,
+        },
+        y,
+    ),
+    samples=lambda: [((_x(2, 3), _x(3)), {}), ((_x(2, 3), _x(2, 3) + 1), {"axis": 0})],
+)
+def cosine_similarity(a: Tensor, b: Tensor, /, *, axis: int = -1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along an axis: 1 same way, 0 at right angles.
+
+    >>> import chainrule as cr
+    >>> cr.cosine_similarity(cr.asarray([1.0, 0.0]), cr.asarray([0.0, 2.0])).item()
+    0.0
+    """
+
+    def length(v: Tensor) -> Tensor:
+        return maximum(sqrt(maximum(sum(v * v, axis), eps * eps)), eps)
+
+    return sum(a * b, axis) / (length(a) * length(b))
+
+
+@located
+def norm(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The Euclidean length along an axis, several, or of all elements."""
+    x = as_operand(x)
+    return sqrt(sum(x * x, axis, keepdims=keepdims))

@@ -1,0 +1,253 @@
+"""Normalisation: shifted and scaled to mean 0 and variance 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.arithmetic import sqrt
+from chainrule.ops.declare import composite
+from chainrule.ops.reduction import mean
+from chainrule.ops.structure import reshape
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.shapes import normalise_shape
+from chainrule.tensor.tensor import Tensor
+
+INTERNAL = ("standardize",)
+
+Axes = tuple[int, ...]
+
+
+def _x(*shape: int) -> np.ndarray:
+    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
+
+
+def _kernel(
+    x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, *, axes: Axes, eps: float
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """y, leaving x̂ = (x − μ) / √(σ² + ε) and the divisor's inverse."""
+    centred = x - x.mean(axes, keepdims=True)
+    n = math.prod(x.shape[a] for a in axes)
+    inverse = np.square(centred).sum(axes, keepdims=True)
+    inverse *= 1 / n if n else math.nan
+    inverse += eps
+    np.sqrt(inverse, inverse)
+    np.divide(1, inverse, inverse)
+    centred *= inverse
+    y = centred.copy() if weight is None else centred * weight
+    if bias is not None:
+        y += bias
+    return y, (centred, inverse)
+
+
+def _pullback(
+    wanted: Any, g: np.ndarray, x: np.ndarray, weight: Any, bias: Any,
+    *, y: Any, residual: Any, axes: Axes, eps: float,
+) -> tuple[np.ndarray | None, ...]:  # fmt: skip
+    """With h = g · weight: ∂L/∂x = (h − mean(h) − x̂ · mean(h · x̂)) / √(σ² + ε)."""
+    standard, inverse = residual
+    dx = dw = db = None
+    if wanted[0]:
+        h = g if weight is None else g * weight
+        dx = h - h.mean(axes, keepdims=True)
+        dx -= standard * (h * standard).mean(axes, keepdims=True)
+        dx *= inverse
+    if wanted[1]:
+        dw = _sum_to(g * standard, weight.shape)
+    if wanted[2]:
+        db = _sum_to(g, bias.shape)
+    return dx, dw, db
+
+
+def _sum_to(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    extra = g.ndim - len(shape)
+    axes = tuple(a for a in range(g.ndim) if a < extra or shape[a - extra] != g.shape[a])
+    return g.sum(axes).reshape(shape)
+
+
+def _view(
+    x: np.ndarray, weight: Any, bias: Any, y: np.ndarray, axes: Axes, eps: float
+) -> tuple[dict, np.ndarray]:
+    """The axes behind one another as the last one, k."""
+    kept = [a for a in range(x.ndim) if a not in axes]
+
+    def last(v: Any) -> np.ndarray:
+        whole = np.broadcast_to(v, x.shape).transpose(*kept, *axes)
+        return whole.reshape(*(x.shape[a] for a in kept), -1)
+
+    scale = 1.0 if weight is None else weight
+    shift = 0.0 if bias is None else bias
+    return {"x": last(x), "w": last(scale), "b": last(shift), "ε": eps}, last(y)
+
+
+@composite(
+    formula="μ[…] = (Σ_k x[…, k]) / |k|; v[…] = (Σ_k (x[…, k] − μ[…])²) / |k|; "
+    "y[…, k] = w[…, k] · (x[…, k] − μ[…]) / √(v[…] + ε) + b[…, k]",
+    kernel=_kernel,
+    pullback=_pullback,
+    operations=lambda y, x, *rest, **attrs: 8 * math.prod(x.shape),
+    lower="normalise",
+    formula_view=_view,
+    samples=lambda: [
+        ((_x(3, 4), _x(4), _x(4)), {"axes": (1,), "eps": 1e-5}),
+        ((_x(3, 4, 2), _x(4, 1)), {"axes": (0, 2), "eps": 1e-3}),
+        ((_x(2, 3),), {"axes": (0, 1), "eps": 1e-5}),
+    ],
+    source="Ioffe, Szegedy 2015, arXiv:1502.03167; Ba, Kiros, Hinton 2016, arXiv:1607.06450",
+)
+def standardize(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    /,
+    *,
+    axes: Axes,
+    eps: float,
+) -> Tensor:
+    """(x − mean) / √(variance + eps) over axes, times weight, plus bias."""
+    centred = x - mean(x, axes, keepdims=True)
+    y = centred / sqrt(mean(centred * centred, axes, keepdims=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _one_dtype(*given: Tensor | None) -> None:
+    present = [o.dtype for o in given if o is not None]
+    if len(set(present)) > 1 or not dtypes.is_float(present[0]):
+        raise DTypeError(
+            "input, weight and bias have one floating-point dtype, and here are "
+            f"{', '.join(map(str, present))}; write x.astype(weight.dtype)"
+        )
+
+
+def _layer_arguments(
+    x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    given = [None if o is None else as_operand(o) for o in (x, weight, bias)]
+    return tuple(given), {"normalized_shape": normalise_shape(normalized_shape), "eps": eps}
+
+
+def _layer_check(x: Tensor, *affine: Tensor | None, normalized_shape: Axes, eps: float) -> None:
+    n = len(normalized_shape)
+    if n == 0 or x.shape[-n:] != normalized_shape:
+        raise ShapeError(
+            f"the input's last sizes are {x.shape[-n:] if n else ()} in {x.shape}, and "
+            f"{normalized_shape} are to be normalised over"
+        )
+    for name, operand in zip(("weight", "bias"), affine, strict=True):
+        if operand is not None and operand.shape != normalized_shape:
+            raise ShapeError(f"the {name} has the shape {operand.shape}, not {normalized_shape}")
+    _one_dtype(x, *affine)
+
+
+@composite(
+    formula="μ[…] = (Σ_k x[…, k]) / |k|; v[…] = (Σ_k (x[…, k] − μ[…])²) / |k|; "
+    "y[…, k] = w[…, k] · (x[…, k] − μ[…]) / √(v[…] + ε) + b[…, k]",
+    arguments=_layer_arguments,
+    check=_layer_check,
+    operations=lambda y, x, *rest, **attrs: 8 * math.prod(x.shape),
+    lower="normalise",
+    formula_view=lambda x, weight, bias, y, normalized_shape, eps: _view(
+        x, weight, bias, y, tuple(range(x.ndim - len(normalized_shape), x.ndim)), eps
+    ),
+    samples=lambda: [
+        ((_x(3, 4), (4,), _x(4), _x(4)), {}),
+        ((_x(2, 3, 4), (3, 4), _x(3, 4)), {}),
+        ((_x(2, 3), 3), {"eps": 1e-3}),
+    ],
+    source="Ba, Kiros, Hinton 2016, arXiv:1607.06450",
+)
+def layer_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, /, *, normalized_shape: Axes, eps: float
+) -> Tensor:
+    """Each example shifted and scaled to mean 0 and variance 1 over its last axes.
+
+    Args:
+        x: (…, *normalized_shape).
+        normalized_shape: the sizes of the axes that mean and variance are taken over.
+        weight, bias: of that shape, or None.
+        eps: keeps the root away from 0.
+    """
+    axes = tuple(range(x.ndim - len(normalized_shape), x.ndim))
+    return standardize(x, weight, bias, axes=axes, eps=eps)
+
+
+def _batch_check(
+    x: Tensor, average: Tensor | None, variance: Tensor | None, *affine: Tensor | None, eps: float
+) -> None:
+    if x.ndim < 2:
+        raise ShapeError(f"the input is (batch, channels, …), not {x.shape}")
+    names = ("mean", "variance", "weight", "bias")
+    for name, operand in zip(names, (average, variance, *affine), strict=True):
+        if operand is not None and operand.shape != x.shape[1:2]:
+            raise ShapeError(
+                f"the {name} has the shape {operand.shape}, and the input {x.shape} has "
+                f"{x.shape[1]} channels (axis 1)"
+            )
+    if (average is None) != (variance is None):
+        raise ShapeError("mean and variance are given together, or neither")
+    _one_dtype(x, average, variance, *affine)
+
+
+def _batch_view(
+    x: np.ndarray, average: Any, variance: Any, weight: Any, bias: Any, y: np.ndarray, eps: float
+) -> tuple[dict, np.ndarray]:
+    axes = (0, *range(2, x.ndim))
+
+    def first(v: np.ndarray) -> np.ndarray:
+        return np.moveaxis(v, 1, 0).reshape(x.shape[1], -1)
+
+    c = x.shape[1]
+    wide = x.astype(np.float64)
+    return {
+        "x": first(x),
+        "μ": wide.mean(axes) if average is None else average,
+        "v": wide.var(axes) if variance is None else variance,
+        "w": np.ones(c) if weight is None else weight,
+        "b": np.zeros(c) if bias is None else bias,
+        "ε": eps,
+    }, first(y)
+
+
+@composite(
+    formula="y[c, k] = w[c] · (x[c, k] − μ[c]) / √(v[c] + ε) + b[c]",
+    check=_batch_check,
+    operations=lambda y, x, *rest, **attrs: 8 * math.prod(x.shape),
+    lower="normalise",
+    formula_view=_batch_view,
+    samples=lambda: [
+        ((_x(4, 3), None, None, _x(3), _x(3)), {}),
+        ((_x(2, 3, 2, 2), _x(3), np.abs(_x(3)) + 0.5, _x(3), _x(3)), {}),
+        ((_x(3, 2, 4),), {"eps": 1e-3}),
+    ],
+    source="Ioffe, Szegedy 2015, arXiv:1502.03167",
+)
+def batch_norm(
+    x: Tensor,
+    mean: Tensor | None = None,
+    variance: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    /,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Each channel shifted and scaled by its mean and variance: the batch's, or those given.
+
+    Args:
+        x: (batch, channels, …).
+        mean, variance: (channels,); None takes them over the batch and all axes behind.
+        weight, bias: (channels,), or None.
+        eps: keeps the root away from 0.
+    """
+    shape = (-1, *(1,) * (x.ndim - 2))
+    scale, shift = (None if o is None else reshape(o, shape) for o in (weight, bias))
+    if mean is None or variance is None:
+        axes = (0, *range(2, x.ndim))
+        return standardize(x, scale, shift, axes=axes, eps=eps)
+    y = (x - reshape(mean, shape)) / reshape(sqrt(variance + eps), shape)
+    y = y if scale is None else y * scale
+    return y if shift is None else y + shift

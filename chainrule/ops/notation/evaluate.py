@@ -1,0 +1,431 @@
+"""Formulas evaluated in float64, from the notation alone.
+
+Every value is an array with named axes. An index is a name; the axes behind "…" are called
+("…", −1), ("…", −2) from the right, so that they broadcast as NumPy's do. No code is shared with
+the operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.ops.notation.parse import FormulaError
+from chainrule.ops.notation.tree import (
+    Binary,
+    Call,
+    Choice,
+    Expression,
+    Flat,
+    Name,
+    Number,
+    Reduce,
+    Size,
+    Statement,
+    Subscript,
+    Unary,
+)
+
+Axis = Any  # the name of an index, or ("…", -i)
+CONSTANTS = {"π": math.pi, "e": math.e, "∞": math.inf}
+
+
+class Named:
+    """An array and the names of its axes."""
+
+    __slots__ = ("array", "axes")
+
+    def __init__(self, array: Any, axes: tuple[Axis, ...] = ()) -> None:
+        self.array, self.axes = np.asarray(array), axes
+
+
+def _special(name: str) -> Any:
+    import scipy.special
+
+    return getattr(scipy.special, name)
+
+
+FUNCTIONS: dict[str, Any] = {
+    **{n: getattr(np, n) for n in ("exp", "log", "log1p", "expm1", "sin", "cos", "tan", "sinh")},
+    **{n: getattr(np, n) for n in ("cosh", "tanh", "abs", "sign", "floor", "ceil", "trunc")},
+    **{n: getattr(np, f"arc{n[1:]}") for n in ("asin", "acos", "atan", "asinh", "acosh", "atanh")},
+    "√": np.sqrt,
+    "sqrt": np.sqrt,
+    "round": np.round,
+    "atan2": np.arctan2,
+    "max": np.maximum,
+    "min": np.minimum,
+    "bitand": np.bitwise_and,
+    "bitor": np.bitwise_or,
+    "bitxor": np.bitwise_xor,
+    "bitnot": np.bitwise_not,
+    "erf": lambda x: _special("erf")(x),
+    "erfc": lambda x: _special("erfc")(x),
+    "erfinv": lambda x: _special("erfinv")(x),
+    "Γ": lambda x: _special("gamma")(x),
+    "logΓ": lambda x: _special("gammaln")(x),
+    "Φ": lambda x: _special("ndtr")(x),
+}
+_BINARY = {
+    "+": np.add,
+    "-": np.subtract,
+    "·": np.multiply,
+    "/": np.true_divide,
+    "^": np.power,
+    "=": np.equal,
+    "≠": np.not_equal,
+    "<": np.less,
+    ">": np.greater,
+    "≤": np.less_equal,
+    "≥": np.greater_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+}
+
+
+class Evaluator:
+    """One evaluation of a formula's statements.
+
+    Args:
+        operands: what the names stand for.
+        shape: the result's, from which indices take their range that stand alone nowhere else.
+        fixed: values of some of the result's axes, to have one element of it.
+    """
+
+    def __init__(
+        self,
+        operands: Mapping[str, Any],
+        shape: tuple[int, ...],
+        fixed: Mapping[Axis, int] | None = None,
+    ) -> None:
+        self.operands = {k: _wide(v) for k, v in operands.items()}
+        self.shape = shape
+        self.sizes: dict[Axis, int] = {}
+        self.fixed = dict(fixed or {})
+        self.outside = 0.0  # what an array counts as beyond its ends
+
+    def run(self, statements: tuple[Statement, ...]) -> np.ndarray:
+        """The last statement's value in the shape asked for."""
+        last = self.prepare(statements)
+        value = self.value(last.value)
+        result = self.arrange(value, self.target_axes(last.target, value))
+        if isinstance(last.target, Flat):
+            return result.reshape(self.shape)
+        return np.broadcast_to(result, self.shape).copy()
+
+    def prepare(self, statements: tuple[Statement, ...]) -> Statement:
+        """Run all statements but the last, which comes back."""
+        *before, last = statements
+        if not self.fixed:
+            self.learn_target(last.target)
+        for statement in statements:
+            self.learn_sizes(statement.value)
+        fixed, self.fixed = self.fixed, {}
+        for statement, following in zip(before, statements[1:], strict=True):
+            value = self.value(statement.value)
+            axes = self.target_axes(statement.target, value)
+            self.operands[statement.target.name] = self.arrange(value, axes)
+            self.learn_sizes(following.value)
+        self.fixed = fixed
+        return last
+
+    # The ranges of indices
+
+    def learn_sizes(self, part: Expression) -> None:
+        """The range of every index that stands alone in a subscript of an operand."""
+        for sub in walk(part):
+            if isinstance(sub, Flat) and sub.name in self.operands:
+                self._learn(sub.index, self.operands[sub.name].size, sub.name)
+            if isinstance(sub, Subscript) and sub.name in self.operands:
+                for index, (axis, size) in self._axes_of(sub):
+                    if index is None:
+                        self.sizes[axis] = (
+                            size if self.sizes.get(axis, 1) == 1 else self.sizes[axis]
+                        )
+                    elif isinstance(index, Name) and index.name not in self.operands:
+                        self._learn(index.name, size, sub.name)
+
+    def _axes_of(self, sub: Subscript) -> list[tuple[Expression | None, tuple[Axis, int]]]:
+        """(index, (axis, size)) for every axis of a subscripted operand; index None behind …"""
+        array = self.operands[sub.name]
+        explicit = len(sub.indices) - sub.indices.count(None)
+        batch = array.ndim - explicit
+        if batch < 0 or (batch and None not in sub.indices):
+            raise FormulaError(
+                f"{sub.name} has {array.ndim} axes, and {explicit} indices in the formula"
+            )
+        found: list[tuple[Expression | None, tuple[Axis, int]]] = []
+        for index in sub.indices:
+            if index is None:
+                for i in range(batch):
+                    found.append((None, (("…", i - batch), array.shape[len(found)])))
+            else:
+                found.append((index, (index, array.shape[len(found)])))
+        return found
+
+    def _learn(self, index: str, size: int, name: str) -> None:
+        known = self.sizes.setdefault(index, size)
+        if known != size:
+            raise FormulaError(
+                f"the index {index} takes {known} values elsewhere, {size} in {name}"
+            )
+
+    def learn_target(self, target: Any) -> None:
+        """The axes of the result, by name, with their sizes."""
+        if isinstance(target, Subscript):
+            explicit = len(target.indices) - target.indices.count(None)
+            batch = len(self.shape) - explicit
+            if batch < 0:
+                raise FormulaError(f"the result of shape {self.shape} has too few axes")
+            position = 0
+            for index in target.indices:
+                if index is None:
+                    position += batch
+                elif isinstance(index, Name):
+                    self.sizes[index.name] = self.shape[position]
+                    position += 1
+                else:
+                    raise FormulaError(f"the indices of the result {target.name} are names")
+
+    def target_axes(self, target: Any, value: Named) -> tuple[Axis, ...]:
+        """The result's axes in order; those behind … are what the value has."""
+        batch = tuple(sorted((a for a in value.axes if isinstance(a, tuple)), key=lambda a: a[1]))
+        if isinstance(target, Flat):
+            return (target.index,)
+        if not isinstance(target, Subscript):
+            return batch
+        axes: list[Axis] = []
+        for index in target.indices:
+            if index is None:
+                axes.extend(batch)
+            else:
+                axes.append(index.name)  # type: ignore[attr-defined]
+        return tuple(axes)
+
+    def arrange(self, value: Named, axes: tuple[Axis, ...]) -> np.ndarray:
+        """The array with these axes in this order, spread along those that it lacks."""
+        extra = [a for a in value.axes if a not in axes]
+        if extra:
+            raise FormulaError(f"the indices {extra} are neither added up over nor in the result")
+        array = spread(value, axes)
+        return np.broadcast_to(
+            array,
+            tuple(
+                n if n != 1 else self.sizes.get(a, 1)
+                for n, a in zip(array.shape, axes, strict=True)
+            ),
+        )
+
+    # Values
+
+    def value(self, part: Expression) -> Named:
+        return getattr(self, f"_{type(part).__name__.lower()}")(part)
+
+    def _number(self, part: Number) -> Named:
+        return Named(int(part.text) if part.text.isdecimal() else float(part.text))
+
+    def _name(self, part: Name) -> Named:
+        if part.name in self.operands:
+            array = self.operands[part.name]
+            batch = Subscript(part.name, (None,))
+            return self._subscript(batch) if array.ndim else Named(array)
+        if part.name in self.fixed:
+            return Named(self.fixed[part.name])
+        if part.name in self.sizes:
+            return Named(np.arange(self.sizes[part.name]), (part.name,))
+        if part.name in CONSTANTS:
+            return Named(CONSTANTS[part.name])
+        raise FormulaError(f"{part.name} is neither an operand nor an index with a known range")
+
+    def _size(self, part: Size) -> Named:
+        if part.index not in self.sizes:
+            raise FormulaError(f"the index {part.index} has no known range")
+        return Named(self.sizes[part.index])
+
+    def _flat(self, part: Flat) -> Named:
+        flat = self.operands[part.name].reshape(-1)
+        if part.index in self.fixed:
+            return Named(flat[self.fixed[part.index]])
+        return Named(flat, (part.index,))
+
+    def _subscript(self, part: Subscript) -> Named:
+        if part.name not in self.operands:
+            raise FormulaError(f"{part.name} is not among the operands {sorted(self.operands)}")
+        array = self.operands[part.name]
+        positions = []
+        for index, (axis, size) in self._axes_of(part):
+            if index is not None:
+                positions.append(self.value(index))
+            elif axis in self.fixed:
+                positions.append(Named(min(self.fixed[axis], size - 1)))
+            else:
+                positions.append(Named(np.arange(size), (axis,)))
+        axes = tuple(dict.fromkeys(a for p in positions for a in p.axes))
+        plain = all(
+            len(p.axes) == 1 and (index is None or isinstance(index, Name))
+            for p, (index, _) in zip(positions, self._axes_of(part), strict=True)
+        )
+        if plain and len(axes) == array.ndim and self._starts_at_zero(part):
+            return Named(array, axes)
+        grid = [spread(p, axes).astype(np.intp) for p in positions]
+        inside = np.ones((), bool)
+        clipped = []
+        for g, n in zip(grid, array.shape, strict=True):
+            inside = inside & (g >= 0) & (g < n)
+            clipped.append(np.clip(g, 0, max(n - 1, 0)))
+        found = array[tuple(clipped)]
+        if not inside.all():
+            found = np.where(inside, found, self.outside)
+        return Named(found, axes)
+
+    def _starts_at_zero(self, part: Subscript) -> bool:
+        """Whether bare indices are ranges, not index arrays among the operands."""
+        return not any(isinstance(i, Name) and i.name in self.operands for i in part.indices)
+
+    def _unary(self, part: Unary) -> Named:
+        value = self.value(part.operand)
+        function = np.logical_not if part.operator == "not" else np.negative
+        return Named(function(value.array), value.axes)
+
+    def _binary(self, part: Binary) -> Named:
+        left, right = self.value(part.left), self.value(part.right)
+        if part.operator == "^":
+            left = Named(left.array.astype(np.float64), left.axes)
+        return combine(_BINARY[part.operator], left, right)
+
+    def _choice(self, part: Choice) -> Named:
+        condition = self.value(part.condition)
+        then, otherwise = self.value(part.then), self.value(part.otherwise)
+        return combine(np.where, condition, then, otherwise)
+
+    def _call(self, part: Call) -> Named:
+        inner = part.arguments[0]
+        if part.function == "log" and isinstance(inner, Reduce) and inner.word == "Σ":
+            body = inner.body
+            if isinstance(body, Call) and body.function == "exp" and inner.condition is None:
+                return self._log_sum_exp(inner, body)
+        if part.function not in FUNCTIONS:
+            raise FormulaError(f"there is no function {part.function}")
+        return combine(FUNCTIONS[part.function], *(self.value(a) for a in part.arguments))
+
+    def _log_sum_exp(self, part: Reduce, body: Call) -> Named:
+        # By itself the sum overflows where the operation, which shifts too, does not.
+        inside = self.value(body.arguments[0])
+        axes = tuple(i for i, a in enumerate(inside.axes) if a in part.indices)
+        rest = tuple(a for a in inside.axes if a not in part.indices)
+        peak = np.max(inside.array, axes, keepdims=True)
+        peak = np.where(np.isfinite(peak), peak, 0)
+        total = np.log(np.sum(np.exp(inside.array - peak), axes)) + peak.squeeze(axes)
+        return Named(total, rest)
+
+    def _reduce(self, part: Reduce) -> Named:
+        if part.word == "Σ" and part.condition is None:
+            return self._sum(part)
+        before = self.outside
+        self.outside = {"max": -math.inf, "argmax": -math.inf, "Π": 1.0}.get(
+            part.word, math.inf if "min" in part.word else 0.0
+        )
+        try:
+            body = self.value(part.body)
+        finally:
+            self.outside = before
+        indices = part.indices if part.condition is None else self._bound_in(part.condition)
+        axes = tuple(dict.fromkeys((*body.axes, *indices)))
+        array = np.broadcast_to(spread(body, axes), tuple(self._length(a, body) for a in axes))
+        if part.condition is not None:
+            condition = self.value(part.condition)
+            axes = tuple(dict.fromkeys((*axes, *condition.axes)))
+            neutral = 1.0 if part.word == "Π" else 0.0
+            array = np.where(
+                spread(condition, axes), spread(Named(array, axes[: array.ndim]), axes), neutral
+            )
+        reduced = tuple(i for i, a in enumerate(axes) if a in indices)
+        rest = tuple(a for a in axes if a not in indices)
+        if part.word in ("argmax", "argmin"):
+            return Named(getattr(np, part.word)(array, reduced[0]), rest)
+        function: Any = {"Σ": np.sum, "Π": np.prod, "max": np.max, "min": np.min}[part.word]
+        return Named(function(array, reduced), rest)
+
+    def _length(self, axis: Axis, value: Named) -> int:
+        if axis in value.axes:
+            return value.array.shape[value.axes.index(axis)]
+        return self.sizes[axis]
+
+    def _bound_in(self, condition: Expression) -> tuple[str, ...]:
+        """The index that a condition is about: the name on its left."""
+        if isinstance(condition, Binary) and isinstance(condition.left, Name):
+            return (condition.left.name,)
+        raise FormulaError("a condition under Σ compares the index on its left, as in Σ_{k ≤ i}")
+
+    def _sum(self, part: Reduce) -> Named:
+        """Σ of a product, contracted as einsum does."""
+        indices, body = list(part.indices), part.body
+        while isinstance(body, Reduce) and body.word == "Σ" and body.condition is None:
+            indices.extend(body.indices)
+            body = body.body
+        factors = [self.value(f) for f in product(body)]
+        factors = [Named(f.array.astype(np.float64), f.axes) for f in factors]
+        axes = list(dict.fromkeys(a for f in factors for a in f.axes))
+        scale = 1
+        for index in indices:
+            if index not in axes:
+                scale *= self.sizes[index]
+        number = {a: i for i, a in enumerate(axes)}
+        rest = [a for a in axes if a not in indices]
+        sizes = {
+            a: max(f.array.shape[f.axes.index(a)] for f in factors if a in f.axes) for a in axes
+        }
+        arguments: list[Any] = []
+        for f in factors:
+            # einsum does not broadcast axes of size 1 by name.
+            keep = [i for i, a in enumerate(f.axes) if f.array.shape[i] == sizes[a]]
+            dropped = tuple(i for i in range(f.array.ndim) if i not in keep)
+            arguments += [f.array.squeeze(dropped), [number[f.axes[i]] for i in keep]]
+        present = {n for lists in arguments[1::2] for n in lists}
+        missing = [a for a in axes if number[a] not in present]
+        for a in missing:
+            arguments += [np.ones(sizes[a]), [number[a]]]
+        result = np.einsum(*arguments, [number[a] for a in rest], optimize=True)
+        return Named(result * scale, tuple(rest))
+
+
+def product(part: Expression) -> list[Expression]:
+    """The factors of a product."""
+    if isinstance(part, Binary) and part.operator == "·":
+        return [*product(part.left), *product(part.right)]
+    return [part]
+
+
+def spread(value: Named, axes: tuple[Axis, ...]) -> np.ndarray:
+    """The array with its axes in the order of `axes`, with size 1 where it has none."""
+    order = [value.axes.index(a) for a in axes if a in value.axes]
+    array = value.array.transpose(order)
+    return array[tuple(slice(None) if a in value.axes else None for a in axes)]
+
+
+def combine(function: Any, *values: Named) -> Named:
+    """A function of several values, aligned by the names of their axes."""
+    axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
+    with np.errstate(all="ignore"):
+        return Named(function(*(spread(v, axes) for v in values)), axes)
+
+
+def walk(part: Expression) -> list[Expression]:
+    """Every part of an expression."""
+    found, stack = [], [part]
+    while stack:
+        current = stack.pop()
+        found.append(current)
+        for value in vars(current).values():
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Expression):
+                    stack.append(item)
+    return found
+
+
+def _wide(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    return array.astype(np.float64) if array.dtype.kind == "f" or array.dtype.kind == "V" else array

@@ -1,0 +1,628 @@
+"""Operations that move numbers and change none: reshape, permute, broadcast, join, pad, choose."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import AxisError, DTypeError, ShapeError
+from chainrule.ops.declare import Operation, composite, constant_op, linear
+from chainrule.ops.operation import operands
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.locate import located
+from chainrule.tensor.shapes import (
+    broadcast_shapes,
+    normalise_axes,
+    normalise_axis,
+    normalise_shape,
+)
+from chainrule.tensor.tensor import Tensor, attach
+
+INTERNAL = ("identity", "pad_zeros", "sum_to")
+
+
+def _no_cost(y: Any, *xs: Any, **attrs: Any) -> int:
+    return 0
+
+
+def _view(op: Operation) -> Operation:
+    """Mark an operation whose result may look into its operand's memory."""
+    op.is_view = True
+    return op
+
+
+def _x(*shape: int) -> np.ndarray:
+    """Distinct sample values of a shape."""
+    n = int(np.prod(shape))
+    return np.sin(np.arange(1, n + 1) * 1.7).reshape(shape) * 2
+
+
+@_view
+@linear(
+    formula="x",
+    shape=lambda x: (x.shape, x.dtype),
+    forward=lambda x: x,
+    transpose=lambda g, x: g,
+    operations=_no_cost,
+    lower="view",
+    samples=lambda: [((_x(2, 3),), {}), ((_x(),), {})],
+)
+def identity(x: Any, /) -> Any:
+    """x itself, as a value of its own in the graph."""
+    return operands(x), {}
+
+
+@_view
+@constant_op(
+    formula="x",
+    shape=lambda x: (x.shape, x.dtype),
+    forward=lambda x: x,
+    reason="it is where derivatives were asked to stop",
+    operations=_no_cost,
+    lower="view",
+    method="stop_gradient",
+    samples=lambda: [((_x(2, 3),), {})],
+)
+def stop_gradient(x: Any, /) -> Any:
+    """x as a constant: no derivative flows through.
+
+    >>> import chainrule as cr
+    >>> cr.grad(lambda x: x * cr.stop_gradient(x))(cr.asarray(3.0)).item()
+    3.0
+    """
+    return operands(x), {}
+
+
+@linear(
+    formula="x",
+    shape=lambda x, *, dtype: (x.shape, dtype),
+    forward=lambda x, *, dtype: x.astype(dtype),
+    transpose=lambda g, x, *, dtype: g.astype(x.dtype),
+    operations=_no_cost,
+    lower="convert",
+    method="astype",
+    samples=lambda: [((_x(2, 3), dtypes.float64), {})],
+)
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """x in another dtype. Derivatives pass between floating-point dtypes.
+
+    >>> import chainrule as cr
+    >>> cr.asarray([1.7, -1.7]).astype(cr.int64)
+    tensor([ 1, -1], dtype=int64)
+    """
+    return operands(x), {"dtype": dtypes.as_dtype(dtype)}
+
+
+def _reshape_arguments(x: Tensor, shape: Any) -> tuple[int, ...]:
+    sizes = [int(n.__index__()) for n in ((shape,) if hasattr(shape, "__index__") else shape)]
+    if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
+        raise ShapeError(f"a shape may leave one size open with -1, and {tuple(sizes)} is none")
+    if -1 in sizes:
+        known = int(np.prod([n for n in sizes if n != -1]))
+        if known == 0 or x.size % known:
+            raise ShapeError(
+                f"{x.size} elements of shape {x.shape} do not divide into {tuple(sizes)}"
+            )
+        sizes[sizes.index(-1)] = x.size // known
+    if int(np.prod(sizes)) != x.size:
+        raise ShapeError(
+            f"{x.size} elements of shape {x.shape} do not fit the shape {tuple(sizes)}, which "
+            f"holds {int(np.prod(sizes))}. Leave one size open with -1."
+        )
+    return tuple(sizes)
+
+
+@_view
+@linear(
+    formula="y⟨n⟩ = x⟨n⟩",
+    shape=lambda x, *, shape: (shape, x.dtype),
+    forward=lambda x, *, shape: x.reshape(shape),
+    transpose=lambda g, x, *, shape: reshape(g, x.shape),
+    operations=_no_cost,
+    lower="view",
+    samples=lambda: [((_x(2, 6), (3, -1)), {}), ((_x(), (1, 1)), {}), ((_x(0, 3), (3, 0)), {})],
+)
+def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Any:
+    """The same elements, in row-major order, in another shape; one size may be -1.
+
+    >>> import chainrule as cr
+    >>> cr.arange(6).reshape(2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64)
+    """
+    x = as_operand(x)
+    return (x,), {"shape": _reshape_arguments(x, shape)}
+
+
+@attach("reshape")
+def _reshape(self: Tensor, *shape: Any, copy: bool | None = None) -> Tensor:
+    """The same elements in another shape, given as one tuple or as numbers."""
+    return reshape(self, shape[0] if len(shape) == 1 else shape)
+
+
+def _axes_permutation(x: Tensor, axes: Any) -> tuple[int, ...]:
+    result = tuple(normalise_axis(a, x.ndim) for a in axes)
+    if sorted(result) != list(range(x.ndim)):
+        raise AxisError(
+            f"a permutation names each of the {x.ndim} axes of {x.shape} once, and {tuple(axes)} "
+            "does not"
+        )
+    return result
+
+
+@_view
+@linear(
+    formula="y[permuted] = x[…]",
+    display_only=True,
+    shape=lambda x, *, axes: (tuple(x.shape[a] for a in axes), x.dtype),
+    forward=lambda x, *, axes: x.transpose(axes),
+    transpose=lambda g, x, *, axes: permute_dims(g, tuple(int(i) for i in np.argsort(axes))),
+    operations=_no_cost,
+    lower="view",
+    samples=lambda: [((_x(2, 3, 4), (2, 0, 1)), {}), ((_x(), ()), {})],
+)
+def permute_dims(x: Any, /, axes: Any) -> Any:
+    """x with its axes in another order: axis i of the result is axis axes[i] of x."""
+    x = as_operand(x)
+    return (x,), {"axes": _axes_permutation(x, axes)}
+
+
+@attach("permute")
+def _permute(self: Tensor, *axes: Any) -> Tensor:
+    """x with its axes in another order."""
+    return permute_dims(
+        self, axes[0] if len(axes) == 1 and not hasattr(axes[0], "__index__") else axes
+    )
+
+
+@attach("transpose")
+def _transpose(self: Tensor, *axes: Any) -> Tensor:
+    """Two axes exchanged, `x.transpose(0, 1)`; all reversed with none; NumPy's tuple, too."""
+    if not axes:
+        return permute_dims(self, tuple(range(self.ndim))[::-1])
+    if len(axes) == 2 and self.ndim != 2:
+        return swapaxes(self, *axes)
+    return _permute(self, *axes)
+
+
+@composite(
+    formula="y[…, j, i] = x[…, i, j]",
+    operations=_no_cost,
+    samples=lambda: [((_x(2, 3),), {}), ((_x(2, 3, 4),), {})],
+)
+def matrix_transpose(x: Tensor, /) -> Tensor:
+    """The last two axes exchanged."""
+    if x.ndim < 2:
+        raise ShapeError(f"a matrix has two axes or more, and this is of shape {x.shape}")
+    return swapaxes(x, -1, -2)
+
+
+@located
+def swapaxes(x: Any, axis1: int, axis2: int, /) -> Tensor:
+    """Two axes exchanged."""
+    x = as_operand(x)
+    axes = list(range(x.ndim))
+    i, j = normalise_axis(axis1, x.ndim), normalise_axis(axis2, x.ndim)
+    axes[i], axes[j] = axes[j], axes[i]
+    return permute_dims(x, tuple(axes))
+
+
+@located
+def moveaxis(x: Any, source: Any, destination: Any, /) -> Tensor:
+    """Axes moved to other positions, the rest kept in order."""
+    x = as_operand(x)
+    froms = (source,) if hasattr(source, "__index__") else tuple(source)
+    tos = (destination,) if hasattr(destination, "__index__") else tuple(destination)
+    froms = tuple(normalise_axis(a, x.ndim) for a in froms)
+    tos = tuple(normalise_axis(a, x.ndim) for a in tos)
+    if len(froms) != len(tos):
+        raise AxisError(f"moveaxis has {len(froms)} axes to move and {len(tos)} places for them")
+    order = [a for a in range(x.ndim) if a not in froms]
+    for to, fro in sorted(zip(tos, froms, strict=True)):
+        order.insert(to, fro)
+    return permute_dims(x, tuple(order))
+
+
+def _property(name: str, get: Any) -> None:
+    attach(name)(property(get))
+
+
+def _t(self: Tensor) -> Tensor:
+    """The transpose of a matrix."""
+    if self.ndim != 2:
+        raise ShapeError(
+            f"T is for a matrix, and this has the shape {self.shape}; write x.mT for a stack of "
+            "matrices, or permute the axes by name"
+        )
+    return permute_dims(self, (1, 0))
+
+
+_property("T", _t)
+_property("mT", lambda self: matrix_transpose(self))
+
+
+@_view
+@linear(
+    formula="x",
+    shape=lambda x, *, shape: (_broadcast_target(x, shape), x.dtype),
+    forward=lambda x, *, shape: np.broadcast_to(x, shape),
+    transpose=lambda g, x, *, shape: sum_to(g, x.shape),
+    operations=_no_cost,
+    lower="view",
+    method="broadcast_to",
+    samples=lambda: [((_x(3, 1), (2, 3, 4)), {}), ((_x(), (2,)), {}), ((_x(1, 2), (0, 2)), {})],
+)
+def broadcast_to(x: Any, /, shape: Any) -> Any:
+    """x repeated along axes of size 1, and along new axes in front, to fill `shape`."""
+    return operands(x), {"shape": normalise_shape(shape)}
+
+
+def _broadcast_target(x: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if broadcast_shapes(x.shape, shape) != shape:
+        raise ShapeError(f"the shape {x.shape} does not broadcast to {shape}")
+    return shape
+
+
+def _sum_to(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    from chainrule.ops.reduction import pairwise_sum
+
+    lead = x.ndim - len(shape)
+    axes = (
+        *range(lead),
+        *(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1),
+    )
+    return pairwise_sum(x, axes, False).reshape(shape)
+
+
+@linear(
+    formula="sum over the axes along which shape was broadcast",
+    display_only=True,
+    shape=lambda x, *, shape: (shape, x.dtype) if _broadcast_of(shape, x.shape) else None,
+    forward=_sum_to,
+    transpose=lambda g, x, *, shape: broadcast_to(g, x.shape),
+    operations=lambda y, x, **attrs: int(np.prod(x.shape)),
+    lower="reduce",
+    method="sum_to",
+    samples=lambda: [((_x(2, 3, 4), (3, 1)), {}), ((_x(2, 3), ()), {})],
+)
+def sum_to(x: Any, /, shape: Any) -> Any:
+    """The sum over the axes that broadcasting `shape` to x repeated: broadcast_to's transpose."""
+    return operands(x), {"shape": normalise_shape(shape)}
+
+
+def _broadcast_of(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    if len(small) > len(large) or broadcast_shapes(small, large) != large:
+        raise ShapeError(f"{large} is not what {small} broadcasts to")
+    return True
+
+
+@composite(
+    formula="y⟨n⟩ = x⟨n⟩",
+    operations=_no_cost,
+    samples=lambda: [((_x(2, 3),), {"axis": 1})],
+)
+def expand_dims(x: Tensor, /, axis: int | tuple[int, ...] = 0) -> Tensor:
+    """x with an axis of size 1 put in at `axis` (or at several)."""
+    axes = (axis,) if hasattr(axis, "__index__") else tuple(axis)
+    ndim = x.ndim + len(axes)
+    wanted = {normalise_axis(a, ndim) for a in axes}
+    if len(wanted) != len(axes):
+        raise AxisError(f"an axis is named twice in {axes}")
+    rest = iter(x.shape)
+    return reshape(x, tuple(1 if i in wanted else next(rest) for i in range(ndim)))
+
+
+@composite(
+    formula="y⟨n⟩ = x⟨n⟩",
+    operations=_no_cost,
+    samples=lambda: [((_x(1, 3, 1),), {"axis": (0, 2)}), ((_x(1, 3),), {"axis": 0})],
+)
+def squeeze(x: Tensor, /, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """x without axes of size 1: the named ones, or all with None."""
+    if axis is None:
+        axes = tuple(i for i, n in enumerate(x.shape) if n == 1)
+    else:
+        axes = normalise_axes(axis, x.ndim)
+    for a in axes:
+        if x.shape[a] != 1:
+            raise ShapeError(
+                f"axis {a} of {x.shape} has the size {x.shape[a]} and cannot be squeezed away; "
+                "only axes of size 1 can"
+            )
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
+attach("squeeze")(lambda self, axis=None: squeeze(self, axis))
+attach("unsqueeze")(lambda self, axis: expand_dims(self, axis))
+
+
+@composite(
+    formula="y⟨n⟩ = x⟨n⟩",
+    operations=_no_cost,
+    samples=lambda: [((_x(2, 3, 4),), {"start_axis": 1}), ((_x(),), {})],
+)
+def flatten(x: Tensor, /, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """The axes from `start_axis` to `end_axis` made into one."""
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    a, b = normalise_axis(start_axis, x.ndim), normalise_axis(end_axis, x.ndim)
+    if a > b:
+        raise AxisError(f"flatten goes from start_axis {a} to end_axis {b}, which lies before it")
+    merged = int(np.prod(x.shape[a : b + 1]))
+    return reshape(x, (*x.shape[:a], merged, *x.shape[b + 1 :]))
+
+
+attach("flatten")(lambda self, start_axis=0, end_axis=-1: flatten(self, start_axis, end_axis))
+
+
+def _joined_shape(*xs: Any, axis: int) -> tuple[tuple[int, ...], np.dtype]:
+    first = xs[0].shape
+    for i, x in enumerate(xs):
+        if len(x.shape) != len(first) or any(
+            m != n for j, (m, n) in enumerate(zip(first, x.shape, strict=True)) if j != axis
+        ):
+            raise ShapeError(
+                f"arrays joined along axis {axis} have equal sizes in the others: the first is "
+                f"{first}, number {i} is {x.shape}"
+            )
+    dtype = xs[0].dtype
+    for x in xs[1:]:
+        dtype = dtypes.promote(dtype, x.dtype)
+    total = builtins.sum(x.shape[axis] for x in xs)
+    return (*first[:axis], total, *first[axis + 1 :]), dtype
+
+
+def _concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
+    dtype = xs[0].dtype
+    for x in xs[1:]:
+        dtype = dtypes.promote(dtype, x.dtype)
+    return np.concatenate(xs, axis, dtype=dtype)
+
+
+def _split_again(g: Tensor, *xs: Any, axis: int) -> tuple[Tensor, ...]:
+    parts, start = [], 0
+    for x in xs:
+        stop = start + x.shape[axis]
+        key = (*(slice(None),) * axis, slice(start, stop))
+        part = g[key]
+        parts.append(part if part.dtype == x.dtype else part.astype(x.dtype))
+        start = stop
+    return tuple(parts)
+
+
+def _several(xs: Any, name: str) -> list[Tensor]:
+    tensors = [as_operand(x) for x in xs]
+    if not tensors:
+        raise ShapeError(f"{name} needs at least one array")
+    return tensors
+
+
+@linear(
+    formula="y[…, i, …] = the parts of x one after the other along axis",
+    display_only=True,
+    shape=_joined_shape,
+    forward=_concatenate,
+    transpose=_split_again,
+    operations=_no_cost,
+    lower="concatenate",
+    samples=lambda: [
+        (([_x(2, 3), _x(2, 1) + 1],), {"axis": 1}),
+        (([_x(0, 2), _x(2, 2)],), {"axis": 0}),
+        (([_x(2), _x(2, 2)],), {"axis": None}),
+    ],
+)
+def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Any:
+    """Arrays joined along an axis that they have; with `axis=None`, flattened first.
+
+    >>> import chainrule as cr
+    >>> cr.concat([cr.asarray([1.0]), cr.asarray([2.0, 3.0])])
+    tensor([1., 2., 3.])
+    """
+    tensors = _several(arrays, "concat")
+    if axis is None:
+        tensors = [reshape(x, (-1,)) for x in tensors]
+        axis = 0
+    if tensors[0].ndim == 0:
+        raise ShapeError("numbers without dimensions have no axis to be joined along; use stack")
+    return tuple(tensors), {"axis": normalise_axis(axis, tensors[0].ndim)}
+
+
+@located
+def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
+    """Arrays of one shape joined along a new axis.
+
+    >>> import chainrule as cr
+    >>> cr.stack([cr.asarray([1.0, 2.0]), cr.asarray([3.0, 4.0])]).shape
+    (2, 2)
+    """
+    tensors = _several(arrays, "stack")
+    position = normalise_axis(axis, tensors[0].ndim + 1)
+    return concat([expand_dims(x, position) for x in tensors], axis=position)
+
+
+@located
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """The slices of x along an axis, without it."""
+    x = as_operand(x)
+    position = normalise_axis(axis, x.ndim)
+    front = (slice(None),) * position
+    return tuple(x[(*front, i)] for i in range(x.shape[position]))
+
+
+def _padded_shape(x: Any, *, widths: Any, value: float) -> tuple[tuple[int, ...], np.dtype]:
+    return tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype
+
+
+def _crop(g: Tensor, x: Any, *, widths: Any, value: float) -> Tensor:
+    return g[tuple(slice(a, a + n) for n, (a, b) in zip(x.shape, widths, strict=True))]
+
+
+def _pad_arguments(x: Tensor, widths: Any) -> tuple[tuple[int, int], ...]:
+    if hasattr(widths, "__index__"):
+        widths = (widths, widths)
+    if len(widths) == 2 and all(hasattr(w, "__index__") for w in widths):
+        widths = (widths,) * x.ndim
+    pairs = [(w, w) if hasattr(w, "__index__") else tuple(w) for w in widths]
+    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise ShapeError(
+            f"pad takes a (before, after) pair of widths for each of the {x.ndim} axes of "
+            f"{x.shape}, not {widths!r}"
+        )
+    return tuple((int(a), int(b)) for a, b in pairs)
+
+
+@linear(
+    formula="y = x, within a border of zeros",
+    display_only=True,
+    shape=lambda x, *, widths: (
+        tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)),
+        x.dtype,
+    ),
+    forward=lambda x, *, widths: np.pad(x, widths) if x.ndim else x,
+    transpose=lambda g, x, *, widths: g[
+        tuple(slice(a, a + n) for n, (a, b) in zip(x.shape, widths, strict=True))
+    ],
+    operations=_no_cost,
+    lower="pad",
+    samples=lambda: [((_x(2, 3), ((1, 0), (0, 2))), {}), ((_x(2), 1), {})],
+)
+def pad_zeros(x: Any, /, pad_width: Any) -> Any:
+    """x within a border of zeros."""
+    x = as_operand(x)
+    return (x,), {"widths": _pad_arguments(x, pad_width)}
+
+
+@composite(
+    formula="y = x, within a border of value",
+    display_only=True,
+    operations=_no_cost,
+    samples=lambda: [((_x(2, 3),), {"pad_width": ((1, 0), (0, 2)), "value": 2.0})],
+)
+def pad(x: Tensor, /, pad_width: Any, value: float = 0.0) -> Tensor:
+    """x within a border of one value.
+
+    Args:
+        pad_width: one number, one (before, after) pair, or a pair for each axis.
+
+    >>> import chainrule as cr
+    >>> cr.pad(cr.asarray([1.0]), (1, 2), value=7.0)
+    tensor([7., 1., 7., 7.])
+    """
+    inside = pad_zeros(x, pad_width)
+    if value == 0:
+        return inside
+    border = np.full(inside.shape, value, inside.dtype)
+    widths = _pad_arguments(x, pad_width)
+    border[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths, strict=True))] = 0
+    return inside + Tensor(border)
+
+
+@_view
+@linear(
+    formula="y = x, read backwards along the axes",
+    display_only=True,
+    shape=lambda x, *, axes: (x.shape, x.dtype),
+    forward=lambda x, *, axes: np.flip(x, axes),
+    transpose=lambda g, x, *, axes: flip(g, axis=axes),
+    operations=_no_cost,
+    lower="view",
+    samples=lambda: [((_x(2, 3),), {"axis": 1}), ((_x(2, 3),), {})],
+)
+def flip(x: Any, /, *, axis: Any = None) -> Any:
+    """x with the order of its elements reversed along an axis, several, or all."""
+    x = as_operand(x)
+    return (x,), {"axes": normalise_axes(axis, x.ndim)}
+
+
+@located
+def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
+    """x with its elements moved on by `shift` along an axis; the last ones come back in front."""
+    x = as_operand(x)
+    if axis is None:
+        return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
+    shifts = (shift,) if hasattr(shift, "__index__") else tuple(shift)
+    axes = (axis,) if hasattr(axis, "__index__") else tuple(axis)
+    for s, a in zip(shifts * len(axes) if len(shifts) == 1 else shifts, axes, strict=True):
+        a = normalise_axis(a, x.ndim)
+        n = x.shape[a]
+        if n and s % n:
+            front = (slice(None),) * a
+            cut = n - s % n
+            x = concat([x[(*front, slice(cut, n))], x[(*front, slice(0, cut))]], axis=a)
+    return x
+
+
+@located
+def tile(x: Any, repetitions: Sequence[int], /) -> Tensor:
+    """x repeated along each axis as often as `repetitions` says."""
+    x = as_operand(x)
+    counts = (repetitions,) if hasattr(repetitions, "__index__") else tuple(repetitions)
+    ndim = max(x.ndim, len(counts))
+    shape = (1,) * (ndim - x.ndim) + x.shape
+    counts = (1,) * (ndim - len(counts)) + counts
+    between = tuple(n for size in shape for n in (1, size))
+    wide = tuple(n for count, size in zip(counts, shape, strict=True) for n in (count, size))
+    final = tuple(c * n for c, n in zip(counts, shape, strict=True))
+    return reshape(broadcast_to(reshape(x, between), wide), final)
+
+
+def _where_shape(condition: Any, a: Any, b: Any) -> tuple[tuple[int, ...], np.dtype]:
+    if condition.dtype != dtypes.bool_:
+        raise DTypeError(
+            f"the condition is boolean, and this one is {condition.dtype}; compare, as in x > 0"
+        )
+    return broadcast_shapes(condition.shape, a.shape, b.shape), dtypes.promote(a.dtype, b.dtype)
+
+
+def _where_transpose(g: Tensor, condition: Tensor, a: Any, b: Any) -> tuple:
+    zero = Tensor(np.zeros((), g.dtype))
+    return (
+        None,
+        _fit(where(condition, g, zero), a) if dtypes.is_float(a.dtype) else None,
+        _fit(where(condition, zero, g), b) if dtypes.is_float(b.dtype) else None,
+    )
+
+
+def _fit(g: Tensor, x: Any) -> Tensor:
+    g = g if g.shape == x.shape else sum_to(g, x.shape)
+    return g if g.dtype == x.dtype else g.astype(x.dtype)
+
+
+def _where_forward(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    dtype = dtypes.promote(a.dtype, b.dtype)
+    result = np.where(condition, a, b)
+    return result if result.dtype == dtype else result.astype(dtype)
+
+
+@linear(
+    formula="x1 if condition else x2",
+    shape=_where_shape,
+    forward=_where_forward,
+    transpose=_where_transpose,
+    lower="select",
+    samples=lambda: [
+        ((np.array([True, False, True]), _x(3), _x(2, 1)), {}),
+        ((np.array(True), _x(2), 0.5), {}),
+    ],
+)
+def where(condition: Any, x1: Any, x2: Any, /) -> Any:
+    """x1 where the condition holds, else x2; all three broadcast.
+
+    >>> import chainrule as cr
+    >>> x = cr.asarray([-1.0, 2.0])
+    >>> cr.where(x > 0, x, 0.0)
+    tensor([0., 2.])
+    """
+    condition = as_operand(condition)
+    scalar1, scalar2 = (isinstance(v, (int, float)) for v in (x1, x2))
+    if scalar1 and not scalar2:
+        x2 = as_operand(x2)
+        x1 = Tensor(np.asarray(x1, dtypes.scalar_dtype(x1, x2.dtype)))
+    elif scalar2 and not scalar1:
+        x1 = as_operand(x1)
+        x2 = Tensor(np.asarray(x2, dtypes.scalar_dtype(x2, x1.dtype)))
+    return operands(condition, x1, x2), {}

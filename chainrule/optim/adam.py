@@ -1,0 +1,117 @@
+"""Adam, and Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor.cell import Cell
+
+
+class Adam(Optimizer):
+    """Steps of about the size of the learning rate, by the running mean and square of the gradient.
+
+    m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; m̂ = m/(1 − β₁ᵗ); v̂ = v/(1 − β₂ᵗ);
+    w ← w − lr·m̂/(√v̂ + ε). Kingma, Ba 2015, arXiv:1412.6980, algorithm 1.
+
+    Args:
+        params: see `Optimizer`.
+        lr: the learning rate.
+        betas: (β₁, β₂).
+        eps: ε.
+        weight_decay: λ, adds λw to the gradient.
+        amsgrad: divide by the largest v̂ so far (Reddi, Kale, Kumar 2018).
+        maximize: ascend.
+    """
+
+    formula = "m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; w ← w − lr·m̂/(√v̂ + ε)"
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
+            "amsgrad": amsgrad, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    def initial(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
+        names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
+        return {"step": 0, **{name: np.zeros(p.shape, p.dtype) for name in names}}
+
+    def factors(self, step: int, group: dict[str, Any]) -> Any:
+        b1, b2 = group["betas"]
+        lr, decay = group["lr"], group["weight_decay"]
+        correction = math.sqrt(1 - b2**step)
+        # √v̂ + ε = (√v + ε·c)/c with c = √(1 − β₂ᵗ), so that c goes into the step's size.
+        size = lr * correction / (1 - b1**step)
+        shrink = lr * decay if self.decoupled else 0.0
+        l2 = 0.0 if self.decoupled else decay
+        return 1 - b1, b2, 1 - b2, group["eps"] * correction, size, shrink, l2
+
+    def update(
+        self,
+        w: np.ndarray,
+        g: np.ndarray,
+        running: list[np.ndarray],
+        t: np.ndarray,
+        u: np.ndarray,
+        factors: Any,
+    ) -> None:
+        new1, b2, new2, eps, size, shrink, l2 = factors
+        m, v = running[0], running[1]
+        if l2:
+            np.multiply(w, l2, u)
+            g = np.add(g, u, u)
+        if shrink:
+            w *= 1 - shrink
+        np.subtract(g, m, t)
+        t *= new1
+        m += t
+        np.multiply(g, g, t)
+        t *= new2
+        v *= b2
+        v += t
+        if len(running) > 2:
+            v = np.maximum(running[2], v, out=running[2])
+        np.sqrt(v, t)
+        t += eps
+        np.divide(m, t, t)
+        t *= size
+        w -= t
+
+
+class AdamW(Adam):
+    """Adam with the weights shrunk apart from the gradient: w ← (1 − lr·λ)w before the step.
+
+    Loshchilov, Hutter 2019, arXiv:1711.05101, algorithm 2. Arguments as `Adam`'s.
+    """
+
+    formula = "w ← (1 − lr·λ)w; " + Adam.formula
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -1,0 +1,326 @@
+"""Schedules of the learning rate, with PyTorch's names, arguments and values.
+
+A schedule knows the factor on the learning rate as a function of the number of steps taken;
+`step()` counts one on and writes it into the optimiser's groups.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule.errors import DTypeError
+from chainrule.optim.optimizer import Optimizer
+
+
+class Schedule:
+    """The base: `factor(step, group index)` times the learning rate that the optimiser began with.
+
+    Attributes:
+        last_epoch: how often `step()` was called.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise DTypeError(f"a schedule is for an optimiser, not {type(optimizer).__name__}")
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch = 0
+        self._write()
+
+    def rate(self, step: int, index: int) -> float:
+        """The learning rate of a group after `step` steps."""
+        return self.base_lrs[index] * self.factor(step)
+
+    def factor(self, step: int) -> float:
+        raise NotImplementedError
+
+    def _write(self) -> None:
+        for i, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = self.rate(self.last_epoch, i)
+
+    def step(self) -> None:
+        """Count one on, and set the learning rate that follows."""
+        self.last_epoch += 1
+        self._write()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group now."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it is."""
+        return {k: v for k, v in vars(self).items() if isinstance(v, (int, float, list))}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from where another was."""
+        vars(self).update(state_dict)
+        self._write()
+
+
+class LambdaLR(Schedule):
+    """The factor is a function of the step, one for all groups or one for each."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Any) -> None:
+        n = len(optimizer.param_groups)
+        self.lambdas: Any = (
+            tuple(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else (lr_lambda,) * n
+        )
+        super().__init__(optimizer)
+
+    def rate(self, step: int, index: int) -> float:
+        return self.base_lrs[index] * self.lambdas[index](step)
+
+
+class StepLR(Schedule):
+    """γ to the power ⌊step / step_size⌋."""
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** (step // self.step_size)
+
+
+class MultiStepLR(Schedule):
+    """γ for each milestone that has been passed."""
+
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        self.milestones, self.gamma = sorted(milestones), gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** bisect_right(self.milestones, step)
+
+
+class ExponentialLR(Schedule):
+    """γ to the power of the step."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.gamma**step
+
+
+class ConstantLR(Schedule):
+    """`factor` for the first `total_iters` steps, then 1."""
+
+    def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5) -> None:
+        self.first, self.total_iters = factor, total_iters
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return self.first if step < self.total_iters else 1.0
+
+
+class LinearLR(Schedule):
+    """A straight line from `start_factor` to `end_factor`: a warm-up."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:
+        self.start_factor, self.end_factor = start_factor, end_factor
+        self.total_iters = total_iters
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        share = min(step, self.total_iters) / self.total_iters
+        return self.start_factor + (self.end_factor - self.start_factor) * share
+
+
+class PolynomialLR(Schedule):
+    """(1 − step / total_iters) to a power, then 0."""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0) -> None:
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return (1 - min(step, self.total_iters) / self.total_iters) ** self.power
+
+
+class CosineAnnealingLR(Schedule):
+    """Half a cosine from the learning rate to `eta_min` in T_max steps, and back.
+
+    Loshchilov, Hutter 2017, arXiv:1608.03983, eq. 5.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def rate(self, step: int, index: int) -> float:
+        share = (1 + math.cos(math.pi * step / self.T_max)) / 2
+        return self.eta_min + (self.base_lrs[index] - self.eta_min) * share
+
+
+class CosineAnnealingWarmRestarts(Schedule):
+    """Half cosines, each T_mult times as long as the one before."""
+
+    def __init__(
+        self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0
+    ) -> None:
+        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        super().__init__(optimizer)
+
+    def rate(self, step: int, index: int) -> float:
+        length = self.T_0
+        while step >= length:
+            step -= length
+            length *= self.T_mult
+        share = (1 + math.cos(math.pi * step / length)) / 2
+        return self.eta_min + (self.base_lrs[index] - self.eta_min) * share
+
+
+class OneCycleLR(Schedule):
+    """Up from max_lr / div_factor to max_lr, then down far below where it began.
+
+    Smith, Topin 2018, arXiv:1708.07120. Momentum (or β₁) goes the other way.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | Sequence[float],
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        if anneal_strategy not in ("cos", "linear"):
+            raise DTypeError(f'anneal_strategy is "cos" or "linear", not {anneal_strategy!r}')
+        n = len(optimizer.param_groups)
+        self.max_lrs = [float(max_lr)] * n if isinstance(max_lr, (int, float)) else list(max_lr)
+        self.total_steps, self.pct_start, self.anneal_strategy = (
+            total_steps,
+            pct_start,
+            anneal_strategy,
+        )
+        self.cycle_momentum = cycle_momentum
+        self.base_momentum, self.max_momentum = base_momentum, max_momentum
+        self.div_factor, self.final_div_factor = div_factor, final_div_factor
+        super().__init__(optimizer)
+
+    def _between(self, step: int, low: float, high: float, end: float) -> float:
+        turn = float(self.pct_start * self.total_steps) - 1
+        last = self.total_steps - 1
+        if step <= turn:
+            return self._anneal(low, high, step / turn)
+        return self._anneal(high, end, (step - turn) / (last - turn))
+
+    def _anneal(self, start: float, end: float, share: float) -> float:
+        if self.anneal_strategy == "linear":
+            return (end - start) * share + start
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+    def rate(self, step: int, index: int) -> float:
+        if step >= self.total_steps:
+            raise DTypeError(
+                f"step {step + 1} of a cycle of {self.total_steps}; give it more total_steps"
+            )
+        high = self.max_lrs[index]
+        low = high / self.div_factor
+        return self._between(step, low, high, low / self.final_div_factor)
+
+    def _write(self) -> None:
+        super()._write()
+        if not self.cycle_momentum:
+            return
+        high, low = self.max_momentum, self.base_momentum
+        value = self._between(self.last_epoch, high, low, high)
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (value, *group["betas"][1:])
+            else:
+                group["momentum"] = value
+
+
+class SequentialLR(Schedule):
+    """One schedule after another, each from its milestone on."""
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]
+    ) -> None:
+        if len(milestones) != len(schedulers) - 1:
+            raise DTypeError(
+                f"{len(schedulers)} schedules have {len(schedulers) - 1} milestones between them, "
+                f"not {len(milestones)}"
+            )
+        self.schedulers: Any = tuple(schedulers)
+        self.milestones = list(milestones)
+        super().__init__(optimizer)
+
+    def rate(self, step: int, index: int) -> float:
+        which = bisect_right(self.milestones, step)
+        start = self.milestones[which - 1] if which else 0
+        return self.schedulers[which].rate(step - start, index)
+
+
+class ReduceLROnPlateau(Schedule):
+    """The rate times `factor` when a metric has not improved for more than `patience` steps."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise DTypeError('mode is "min" or "max", and threshold_mode "rel" or "abs"')
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.shrink, self.patience, self.threshold = factor, patience, threshold
+        self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps
+        self.best = math.inf if mode == "min" else -math.inf
+        self.num_bad_epochs = self.cooldown_counter = 0
+        super().__init__(optimizer)
+
+    def _write(self) -> None:
+        """The rate is what it is until a plateau is met."""
+
+    def _better(self, value: float) -> bool:
+        sign = 1 if self.mode == "min" else -1
+        margin = self.threshold * (abs(self.best) if self.threshold_mode == "rel" else 1)
+        if math.isinf(self.best):
+            return sign * value < sign * self.best
+        return sign * value < sign * self.best - margin
+
+    def step(self, metric: Any = None) -> None:
+        """Look at the metric of the epoch."""
+        if metric is None:
+            raise DTypeError("ReduceLROnPlateau.step takes the metric that it watches")
+        value = float(metric)
+        self.last_epoch += 1
+        if self._better(value):
+            self.best, self.num_bad_epochs = value, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            for group in self.optimizer.param_groups:
+                lower = max(group["lr"] * self.shrink, self.min_lr)
+                if group["lr"] - lower > self.eps:
+                    group["lr"] = lower
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0

@@ -1,0 +1,96 @@
+"""Gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DTypeError
+from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor.cell import Cell
+
+
+class SGD(Optimizer):
+    """w ← w − lr·b, where b is the gradient, or with momentum μ its running sum b ← μb + (1 − d)g.
+
+    Sutskever, Martens, Dahl, Hinton 2013, in PyTorch's form. The first b is g.
+
+    Args:
+        params: see `Optimizer`.
+        lr: the learning rate.
+        momentum: μ, 0 for none.
+        dampening: d.
+        weight_decay: λ, adds λw to the gradient.
+        nesterov: step along g + μb rather than b.
+        maximize: ascend.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn, optim
+    >>> w = nn.Parameter([1.0])
+    >>> (w * w).sum().backward()
+    >>> optim.SGD([w], lr=0.1).step()
+    >>> round(w.item(), 6)
+    0.8
+    """
+
+    formula = "g ← g + λw; b ← μb + (1 − d)g; w ← w − lr·(g + μb if nesterov else b)"
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise DTypeError("nesterov needs a momentum above 0 and no dampening")
+        defaults = {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+            "nesterov": nesterov, "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    def initial(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
+        state: dict[str, Any] = {"step": 0}
+        if group["momentum"]:
+            state["momentum_buffer"] = np.zeros(p.shape, p.dtype)
+        return state
+
+    def factors(self, step: int, group: dict[str, Any]) -> Any:
+        keep = 1.0 if step == 1 else 1 - group["dampening"]
+        return group["lr"], group["momentum"], keep, group["weight_decay"], group["nesterov"]
+
+    def update(
+        self,
+        w: np.ndarray,
+        g: np.ndarray,
+        running: list[np.ndarray],
+        t: np.ndarray,
+        u: np.ndarray,
+        factors: Any,
+    ) -> None:
+        lr, momentum, keep, decay, nesterov = factors
+        if decay:
+            np.multiply(w, decay, u)
+            g = np.add(g, u, u)
+        if momentum:
+            (buffer,) = running
+            buffer *= momentum
+            if keep == 1:
+                buffer += g
+            else:
+                np.multiply(g, keep, t)
+                buffer += t
+            if nesterov:
+                np.multiply(buffer, momentum, t)
+                g = np.add(g, t, t)
+            else:
+                g = buffer
+        np.multiply(g, lr, t)
+        w -= t

@@ -1,0 +1,1 @@
+"""Tensors: values, dtypes, shapes, and the graph that operations leave behind."""

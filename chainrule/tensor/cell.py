@@ -1,0 +1,84 @@
+"""Cells: the only state that changes. Parameters, buffers and optimiser state are cells."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import DTypeError, ShapeError
+from chainrule.tensor.tensor import Tensor
+
+
+class Cell(Tensor):
+    """A tensor with storage of its own, which never moves and is written in place.
+
+    Writing raises `version`. A slice or reshape of the cell taken before keeps what it had, and a
+    backward pass through a value that was saved at an older version is refused.
+
+    Args:
+        value: the first value; copied.
+    """
+
+    __slots__ = ("live_views", "version")
+
+    def __init__(self, value: Any) -> None:
+        if isinstance(value, Tensor):
+            value = value._concrete("a cell")
+        super().__init__(np.array(value, order="C"))
+        self.version = 0
+        self.live_views: list[weakref.ref[Tensor]] = []
+        self._base = self
+
+    def storage(self) -> np.ndarray:
+        """The array to write into, after live views were given their own memory."""
+        for reference in self.live_views:
+            view = reference()
+            if view is not None and view._value is not None:
+                view._value = view._value.copy()
+                view._base = None
+        self.live_views.clear()
+        self.version += 1
+        assert self._value is not None
+        return self._value
+
+    def assign(self, value: Any) -> None:
+        """Write a new value of the same shape into the storage.
+
+        Raises:
+            ShapeError: the shapes differ.
+            DTypeError: the value is not a number that the dtype can hold (complex into real).
+        """
+        array = value._concrete("assign") if isinstance(value, Tensor) else np.asarray(value)
+        if array.shape != self.shape:
+            raise ShapeError(
+                f"a value of shape {array.shape} cannot be assigned to a cell of {self.shape}"
+            )
+        if not np.can_cast(array.dtype, self.dtype, "same_kind") and array.dtype.kind not in "biuf":
+            raise DTypeError(f"{array.dtype} cannot be assigned to a cell of {self.dtype}")
+        if np.may_share_memory(array, self._value):
+            array = array.copy()
+        np.copyto(self.storage(), array, casting="unsafe")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Write into a part of the storage; no derivative is recorded of this."""
+        array = value._concrete("assign") if isinstance(value, Tensor) else np.asarray(value)
+        updated = self._concrete("assign").copy()
+        updated[key] = array
+        self.assign(updated)
+
+    def __deepcopy__(self, memo: dict) -> Cell:
+        copied = self.__class__(self._value)
+        copied.requires_grad = self.requires_grad
+        memo[id(self)] = copied
+        return copied
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (self.__class__, self.numpy(copy=True), self.requires_grad)
+
+
+def _rebuild(kind: type[Cell], value: np.ndarray, requires_grad: bool) -> Cell:
+    cell = kind(value)
+    cell.requires_grad = requires_grad
+    return cell

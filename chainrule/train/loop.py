@@ -1,0 +1,237 @@
+"""`fit`: a network trained by minibatches, with early stopping and the best weights kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.data import Batches
+from chainrule.errors import DataError, DTypeError, GradientError, NonFiniteError
+from chainrule.nn.module import Module
+from chainrule.optim import AdamW
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import asarray
+from chainrule.tensor.graph import no_grad
+
+ROWS_AT_ONCE = 4096
+"""Rows whose outputs are computed together where nothing is learnt."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training rows.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss: the mean over the epoch's rows, as they were met.
+        validation_loss, validation_score: after the epoch; None without validation rows.
+        learning_rate: at the epoch's end.
+        seconds: since training began.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_score: float | None
+    learning_rate: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """What training went through.
+
+    Attributes:
+        epochs: an `Epoch` for each.
+        best_epoch: the one whose weights the model has now.
+        stopped: why training ended.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped: str = ""
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose weights were kept."""
+        return self.epochs[self.best_epoch - 1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+def fit(
+    model: Module,
+    data: tuple[Any, Any],
+    *,
+    loss: Callable[[Any, Any], Any],
+    optimizer: Any = None,
+    schedule: Any = None,
+    epochs: int = 100,
+    batch_size: int = 32,
+    validation: tuple[Any, Any] | None = None,
+    score: Callable[[np.ndarray, np.ndarray], float] | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    progress: Callable[[Epoch], None] | None = None,
+) -> History:
+    """Train a model by minibatches: forward, loss, backward, update.
+
+    Floating-point data are cast to the dtype of the model's parameters. The order of the rows is a
+    function of `seed` and the epoch; what the model itself draws (dropout) follows `cr.seed`.
+
+    Args:
+        model: takes a batch of rows, gives the outputs that `loss` takes.
+        data: (inputs, targets), arrays of equally many rows.
+        loss: (outputs, targets) -> a single number.
+        optimizer: AdamW with its own defaults if left out.
+        schedule: of the learning rate; its `step()` is called after each batch.
+        validation: (inputs, targets) that nothing is learnt from. With them, the weights of the
+            epoch with the smallest validation loss are kept, and put back at the end.
+        score: (outputs, targets) -> a number for people to read, computed on the validation rows.
+        patience: stop after so many epochs without a smaller validation loss.
+        progress: called with each `Epoch` as it ends.
+
+    Raises:
+        DataError: arrays of different lengths, or no rows.
+        NonFiniteError: the loss became NaN or infinite; names epoch and batch.
+        GradientError: the model has no parameters to train.
+
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> cr.seed(0)
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> line = nn.Linear(1, 1)
+    >>> history = fit(line, (x, 2 * x + 1), loss=nn.mse_loss, epochs=60,
+    ...               optimizer=cr.optim.SGD(line.parameters(), lr=0.2))
+    >>> line.weight.numpy().round(3), line.bias.numpy().round(3)
+    (array([[2.]], dtype=float32), array([1.], dtype=float32))
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise GradientError(
+            f"{type(model).__name__} has no parameters that require gradients: there is nothing to "
+            "train. Are its layers in a plain list instead of nn.ModuleList?"
+        )
+    if epochs < 1 or (patience is not None and patience < 1):
+        raise DTypeError(f"epochs and patience are at least 1, not {epochs} and {patience}")
+    dtype = parameters[0].dtype
+    batches = Batches(_arrays(data, dtype, "data"), batch_size, seed=seed)
+    held_out = None if validation is None else _arrays(validation, dtype, "validation")
+    optimizer = AdamW(parameters) if optimizer is None else optimizer
+    history, kept = History(), None
+    lowest, began = np.inf, time.perf_counter()
+    for number in range(1, epochs + 1):
+        train_loss = _one_epoch(model, batches, number, loss, optimizer, schedule)
+        found = value = None
+        if held_out is not None:
+            outputs, found = evaluate(model, *held_out, loss)
+            if not np.isfinite(found):
+                raise NonFiniteError(_not_finite("validation", found, number, "", optimizer))
+            value = None if score is None else float(score(outputs, held_out[1]))
+        record = Epoch(
+            number, train_loss, found, value, _rate(optimizer), time.perf_counter() - began
+        )
+        history.epochs.append(record)
+        if progress is not None:
+            progress(record)
+        if found is None:
+            history.best_epoch = number
+        elif found < lowest:
+            lowest, history.best_epoch, kept = found, number, model.state_dict()
+        elif patience is not None and number - history.best_epoch >= patience:
+            history.stopped = f"the validation loss did not fall for {patience} epochs"
+            break
+    else:
+        history.stopped = f"all {epochs} epochs were done"
+    if kept is not None:
+        model.load_state_dict(kept)
+    return history
+
+
+def _one_epoch(
+    model: Module, batches: Batches, number: int, loss: Any, optimizer: Any, schedule: Any
+) -> float:
+    """The mean loss of the rows of one pass."""
+    model.train()
+    total, rows = 0.0, 0
+    for i, (x, y) in enumerate(batches.epoch(number - 1), 1):
+        value = loss(model(asarray(x, copy=False)), asarray(y, copy=False))
+        found = value.item()
+        if not np.isfinite(found):
+            place = f" batch {i} of {len(batches)},"
+            raise NonFiniteError(_not_finite("training", found, number, place, optimizer))
+        value.backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        total, rows = total + found * len(x), rows + len(x)
+    return total / rows
+
+
+def _not_finite(which: str, value: float, epoch: int, place: str, optimizer: Any) -> str:
+    return (
+        f"the {which} loss is {value} in epoch {epoch},{place} at the learning rate "
+        f"{_rate(optimizer):g}. Usually the learning rate is too large: try a tenth of it, or clip "
+        "the gradients (optim.clip_grad_norm_); else look for inputs far from 0, or for a log or a "
+        "division in the loss that meets 0."
+    )
+
+
+def _rate(optimizer: Any) -> float:
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def _arrays(data: Any, dtype: np.dtype, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(inputs, targets) as arrays, the floating-point ones in the parameters' dtype."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise DataError(f"{name} is a pair of inputs and targets: (X, y)")
+    x, y = (np.asarray(part) for part in data)
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or not len(x):
+        raise DataError(
+            f"{name}: the inputs have the shape {x.shape} and the targets {y.shape}; row i of one "
+            "belongs to row i of the other, and there is one at least"
+        )
+    for part, values in (("inputs", x), ("targets", y)):
+        if values.dtype.kind not in "biufc" and values.dtype.name != "bfloat16":
+            raise DataError(
+                f"{name}: the {part} are {values.dtype}, and a network takes numbers. "
+                "cr.Classifier encodes text; or encode it with data.ColumnEncoder."
+            )
+        if dtypes.is_float(values.dtype) and not np.isfinite(values).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            raise DataError(f"{name}: the {part} have {values[place]} at {place}")
+    return _cast(x, dtype), _cast(y, dtype)
+
+
+def _cast(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return values.astype(dtype, copy=False) if values.dtype.kind == "f" else values
+
+
+def outputs_of(model: Module, x: np.ndarray) -> np.ndarray:
+    """The model's outputs for all rows, in use (not in training), without a graph."""
+    training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            parts: Sequence[np.ndarray] = [
+                model(asarray(x[start : start + ROWS_AT_ONCE], copy=False)).numpy()
+                for start in range(0, max(len(x), 1), ROWS_AT_ONCE)
+            ]
+    finally:
+        model.train(training)
+    return np.concatenate(parts) if len(parts) > 1 else np.array(parts[0])
+
+
+def evaluate(
+    model: Module, x: np.ndarray, y: np.ndarray, loss: Callable[[Any, Any], Any]
+) -> tuple[np.ndarray, float]:
+    """(outputs, loss) on rows that nothing is learnt from."""
+    outputs = outputs_of(model, x)
+    with no_grad():
+        return outputs, loss(asarray(outputs, copy=False), asarray(y, copy=False)).item()

@@ -1,0 +1,5 @@
+"""stub"""
+
+
+def report_html(run):
+    return str(run)

@@ -1,0 +1,331 @@
+"""What NumPy and SciPy make of each operation's samples, in float64."""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy import ndimage, signal, special
+
+
+def same(*names):
+    return {name: getattr(np, name) for name in names}
+
+
+def along(function):
+    """A reduction, as NumPy spells it, with the standard's arguments."""
+    return lambda x, axis=None, keepdims=False, **rest: function(x, axis=axis, keepdims=keepdims)
+
+
+def spread(function):
+    return lambda x, axis=None, correction=0, keepdims=False: function(
+        x, axis=axis, ddof=correction, keepdims=keepdims
+    )
+
+
+def running(function):
+    return lambda x, axis=None, **rest: function(x, axis=axis)
+
+
+def softmax(x, axis=-1, **rest):
+    return special.softmax(x, axis=axis)
+
+
+def log_softmax(x, axis=-1, **rest):
+    return special.log_softmax(x, axis=axis)
+
+
+def cosine(a, b, axis=-1, eps=1e-8):
+    a, b = np.broadcast_arrays(a, b)
+    return np.sum(a * b, axis) / (np.linalg.norm(a, axis=axis) * np.linalg.norm(b, axis=axis))
+
+
+def getitem(x, key):
+    return x[key]
+
+
+def setitem(x, key, value):
+    x = x.copy()
+    x[key] = value
+    return x
+
+
+def scatter_add(g, *arrays, pattern, shape):
+    rest = iter(arrays)
+    key = tuple(
+        next(rest) if p == "array" else slice(*p) if isinstance(p, tuple) else p for p in pattern
+    )
+    y = np.zeros(shape)
+    np.add.at(y, key, g)
+    return y
+
+
+def sum_to(x, shape):
+    extra = x.ndim - len(shape)
+    x = x.sum(tuple(range(extra)))
+    return x.sum(tuple(i for i, n in enumerate(shape) if n == 1 != x.shape[i]), keepdims=True)
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """SciPy's correlation of every channel with every pattern."""
+
+    def two(n):
+        return (n, n) if np.ndim(n) == 0 else n
+
+    stride, dilation = two(stride), two(dilation)
+    outputs, each, *kernel = weight.shape
+    wide = np.zeros(
+        (outputs, each, *((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)))
+    )
+    wide[..., :: dilation[0], :: dilation[1]] = weight
+    if padding == "same":
+        edges = [((k - 1) // 2, k - 1 - (k - 1) // 2) for k in wide.shape[-2:]]
+    else:
+        edges = [(p, p) for p in two(padding)]
+    images = x.reshape(-1, *x.shape[-3:])
+    images = np.pad(images, [(0, 0), (0, 0), *edges])
+    found = []
+    for image in images:
+        planes = []
+        for f in range(outputs):
+            first = f // (outputs // groups) * each
+            plane = sum(
+                signal.correlate2d(image[first + c], wide[f, c], "valid") for c in range(each)
+            )
+            planes.append(plane[:: stride[0], :: stride[1]] + (0 if bias is None else bias[f]))
+        found.append(planes)
+    if not found:
+        size = [n - k + 1 for n, k in zip(images.shape[-2:], wide.shape[-2:], strict=True)]
+        return np.zeros((0, outputs, *size))
+    return np.array(found).reshape(*x.shape[:-3], *np.shape(found)[1:])
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    n = 1 if np.ndim(normalized_shape) == 0 else len(normalized_shape)
+    axes = tuple(range(x.ndim - n, x.ndim))
+    return standardize(x, weight, bias, axes=axes, eps=eps)
+
+
+def standardize(x, weight=None, bias=None, *, axes, eps):
+    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+    return y * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def batch_norm(x, mean=None, variance=None, weight=None, bias=None, eps=1e-5):
+    shape = (-1, *(1,) * (x.ndim - 2))
+    axes = (0, *range(2, x.ndim))
+    mean = x.mean(axes) if mean is None else mean
+    variance = x.var(axes) if variance is None else variance
+    weight = np.ones(x.shape[1]) if weight is None else weight
+    bias = np.zeros(x.shape[1]) if bias is None else bias
+    mean, variance, weight, bias = (v.reshape(shape) for v in (mean, variance, weight, bias))
+    return (x - mean) / np.sqrt(variance + eps) * weight + bias
+
+
+def attention(q, k, v, mask=None, is_causal=False, scale=None):
+    scores = q @ np.swapaxes(k, -1, -2) * (1 / np.sqrt(q.shape[-1]) if scale is None else scale)
+    if is_causal:
+        scores = np.where(np.tril(np.ones(scores.shape[-2:])) > 0, scores, -np.inf)
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    return special.softmax(scores, -1) @ v
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """By SciPy's filter on a frame of −∞, wide enough for what hangs over."""
+    k = np.broadcast_to(kernel_size, 2)
+    s = k if stride is None else np.broadcast_to(stride, 2)
+    p, d = np.broadcast_to(padding, 2), np.broadcast_to(dilation, 2)
+    room = [n + 2 * a - b * (c - 1) - 1 for n, a, b, c in zip(x.shape[-2:], p, d, k, strict=True)]
+    if ceil_mode:
+        counts = [-(-r // t) + 1 for r, t in zip(room, s, strict=True)]
+        counts = [
+            c - ((c - 1) * t >= n + a)
+            for c, t, n, a in zip(counts, s, x.shape[-2:], p, strict=True)
+        ]
+    else:
+        counts = [r // t + 1 for r, t in zip(room, s, strict=True)]
+    frame = [(0, 0)] * (x.ndim - 2) + [(a, a + b * c) for a, b, c in zip(p, d, k, strict=True)]
+    padded = np.pad(x, frame, constant_values=-np.inf)
+    footprint = np.zeros([(b - 1) * c + 1 for b, c in zip(k, d, strict=True)], bool)
+    footprint[:: d[0], :: d[1]] = True
+    origin = [-(n - 1) // 2 if n % 2 else -(n // 2) for n in footprint.shape]
+    origin = [-(n // 2) for n in footprint.shape]
+    flat = padded.reshape(-1, *padded.shape[-2:])
+    found = np.stack(
+        [
+            ndimage.maximum_filter(
+                image, footprint=footprint, mode="constant", cval=-np.inf, origin=origin
+            )
+            for image in flat
+        ]
+    )
+    rows, columns = (np.arange(c) * t for c, t in zip(counts, s, strict=True))
+    return found[:, rows[:, None], columns].reshape(*x.shape[:-2], *counts)
+
+
+def adaptive_avg_pool2d(x, output_size):
+    rows, columns = np.broadcast_to(output_size, 2)
+    y = np.empty((*x.shape[:-2], rows, columns))
+    height, width = x.shape[-2:]
+    for i in range(rows):
+        for j in range(columns):
+            window = x[
+                ...,
+                i * height // rows : -(-(i + 1) * height // rows),
+                j * width // columns : -(-(j + 1) * width // columns),
+            ]
+            y[..., i, j] = window.mean((-1, -2))
+    return y
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    k = np.broadcast_to(kernel_size, 2)
+    s = k if stride is None else np.broadcast_to(stride, 2)
+    p = np.broadcast_to(padding, 2)
+    shape = max_pool2d(x, kernel_size, stride, padding, 1, ceil_mode).shape
+    y = np.empty(shape)
+    for i in range(shape[-2]):
+        for j in range(shape[-1]):
+            top, left = i * s[0] - p[0], j * s[1] - p[1]
+            bottom, right = top + k[0], left + k[1]
+            window = x[..., max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+            height = min(bottom, x.shape[-2] + p[0]) - top
+            width = min(right, x.shape[-1] + p[1]) - left
+            count = height * width if count_include_pad else window.shape[-1] * window.shape[-2]
+            y[..., i, j] = window.sum((-1, -2)) / count
+    return y
+
+
+def windows(x, kernel, stride=1, dilation=1, padding=((0, 0), (0, 0))):
+    s, d = np.broadcast_to(stride, 2), np.broadcast_to(dilation, 2)
+    x = np.pad(x, [(0, 0)] * (x.ndim - 2) + list(padding))
+    reach = [(n - 1) * b + 1 for n, b in zip(kernel, d, strict=True)]
+    seen = sliding_window_view(x, reach, axis=(-2, -1))[..., :: s[0], :: s[1], :, :]
+    return np.moveaxis(seen[..., :: d[0], :: d[1]], (-2, -1), (-4, -3))
+
+
+def add_windows(g, *, size, kernel, stride, dilation, padding):
+    (top, bottom), (left, right) = padding
+    y = np.zeros((*g.shape[:-4], size[0] + top + bottom, size[1] + left + right))
+    for k, m, i, j in np.ndindex(*g.shape[-4:]):
+        y[..., stride[0] * i + dilation[0] * k, stride[1] * j + dilation[1] * m] += g[
+            ..., k, m, i, j
+        ]
+    return y[..., top : top + size[0], left : left + size[1]]
+
+
+def permute(x, axes):
+    return np.transpose(x, axes)
+
+
+def words(key, counter, n):
+    """Philox4x32-10 in Python's whole numbers, one block at a time (Salmon et al. 2011)."""
+    found = []
+    block = counter
+    while len(found) < n:
+        c, (k0, k1) = [block % 2**32, block // 2**32, 0, 0], key
+        for _ in range(10):
+            p0, p1 = c[0] * 0xD2511F53, c[2] * 0xCD9E8D57
+            c = [p1 // 2**32 ^ c[1] ^ k0, p1 % 2**32, p0 // 2**32 ^ c[3] ^ k1, p0 % 2**32]
+            k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+        found += c
+        block += 1
+    return np.array(found[:n], dtype=np.uint64)
+
+
+def unit(key, counter, n):
+    """24 bits of each word, in [0, 1)."""
+    return (words(key, counter, n) >> np.uint64(8)).astype(np.float32) / np.float32(2**24)
+
+
+def random_normal(key, counter, shape, dtype):
+    """Box and Muller in float64; float32 is compared to its rounding."""
+    n = int(np.prod(shape))
+    u, v = np.split(unit(key, counter, n).astype(np.float64), 2)
+    radius = np.sqrt(-2 * np.log1p(-u))
+    angle = 2 * np.pi * v
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)]).reshape(shape)
+
+
+REFERENCES = {
+    **same(
+        "abs", "add", "subtract", "ceil", "cos", "cosh", "divide", "equal",
+        "exp", "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot",
+        "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2",
+        "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul",
+        "maximum", "minimum", "multiply", "negative", "not_equal", "outer", "positive",
+        "reciprocal", "remainder", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh",
+        "trunc", "where", "bitwise_and", "bitwise_or", "bitwise_xor",
+    ),
+    "pow": np.power,
+    "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh,
+    "atan": np.arctan, "atanh": np.arctanh, "atan2": np.arctan2,
+    "bitwise_invert": np.bitwise_invert,
+    "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv,
+    "xlogy": special.xlogy,
+    "round": np.round,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "relu": lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)),
+    "sigmoid": special.expit,
+    "log_sigmoid": special.log_expit,
+    "softplus": lambda x: -special.log_expit(-x),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "silu": lambda x: x * special.expit(x),
+    "gelu": lambda x, approximate="none": (
+        x * special.ndtr(x) if approximate == "none"
+        else x * special.expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    ),
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+    "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(x)),
+    "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+    "leaky_relu": lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "hardtanh": lambda x, min_val=-1, max_val=1: np.clip(x, min_val, max_val),
+    "hardsigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hardswish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "clip": lambda x, low=None, high=None, **k: np.clip(
+        x, k.get("min", low), k.get("max", high)
+    ),
+    "sum": along(np.sum), "mean": along(np.mean), "max": along(np.max), "min": along(np.min),
+    "prod": along(np.prod), "argmax": along(np.argmax), "argmin": along(np.argmin),
+    "any": along(np.any), "all": along(np.all), "logsumexp": along(special.logsumexp),
+    "var": spread(np.var), "std": spread(np.std),
+    "cumulative_sum": running(np.cumsum), "cumulative_prod": running(np.cumprod),
+    "softmax": softmax, "log_softmax": log_softmax,
+    "softmax_cross_entropy": lambda x, y: -np.take_along_axis(
+        special.log_softmax(x, -1), np.asarray(y)[..., None], -1
+    )[..., 0],
+    "identity": lambda x: x, "stop_gradient": lambda x: x,
+    "astype": lambda x, dtype: x.astype(dtype),
+    "reshape": lambda x, shape: np.reshape(x, shape),
+    "permute_dims": permute,
+    "matrix_transpose": lambda x: np.swapaxes(x, -1, -2),
+    "broadcast_to": np.broadcast_to,
+    "sum_to": sum_to,
+    "expand_dims": lambda x, axis=0: np.expand_dims(x, axis),
+    "squeeze": lambda x, axis=None: np.squeeze(x, axis),
+    "flatten": lambda x, start_axis=0, end_axis=-1: x.reshape(
+        *x.shape[:start_axis], -1, *x.shape[end_axis % max(x.ndim, 1) + 1 :]
+    ),
+    "concat": lambda arrays, axis=0: np.concatenate(arrays, axis),
+    "pad_zeros": np.pad,
+    "pad": lambda x, pad_width, value=0.0: np.pad(x, pad_width, constant_values=value),
+    "flip": lambda x, axis=None: np.flip(x, axis),
+    "getitem": getitem, "setitem": setitem, "scatter_add": scatter_add,
+    "embedding": lambda x, weight: weight[x],
+    "linear": lambda x, weight, bias=0.0: x @ weight.T + bias,
+    "vecdot": lambda a, b, axis=-1: np.sum(a * b, axis),
+    "tensordot": lambda a, b, axes=2: np.tensordot(a, b, axes),
+    "cosine_similarity": cosine,
+    "drop": lambda x, keep, p: np.where(keep, x / (1 - p), 0),
+    "random_uniform": lambda key, counter, shape, dtype: unit(
+        key, counter, int(np.prod(shape))
+    ).reshape(shape),
+    "random_keep": lambda key, counter, shape, p: (
+        words(key, counter, int(np.prod(shape))) < p * 2**32
+    ).reshape(shape),
+    "random_normal": random_normal,
+    "windows": windows, "add_windows": add_windows, "conv2d": conv2d,
+    "max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d,
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "standardize": standardize, "layer_norm": layer_norm, "batch_norm": batch_norm,
+    "scaled_dot_product_attention": attention,
+}  # fmt: skip

@@ -1,0 +1,190 @@
+"""Write what lazy import and type checkers need, from the declarations: `make index`.
+
+`chainrule/_index.py` says in which module each public name lives; `chainrule/__init__.pyi` gives
+type checkers their signatures. The suite fails when either is stale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# Public names that are not operations or creation functions: module -> names ("name=attribute").
+OTHERS = {
+    "chainrule.tensor.tensor": ["Tensor"],
+    "chainrule.tensor.graph": ["no_grad"],
+    "chainrule.tensor.generator": ["seed", "Generator"],
+    "chainrule.tensor.dtypes": [
+        "bool=bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "complex64", "complex128",
+    ],
+    "chainrule.tensor.constants": ["pi", "e", "inf", "nan", "newaxis"],
+    "chainrule.errors": [
+        "ChainruleError", "ShapeError", "DTypeError", "NonFiniteError", "GradientError",
+        "DataError", "CheckpointError", "CompileError",
+    ],
+    "chainrule.calculus": ["grad", "value_and_grad", "vjp", "jvp", "check_gradients"],
+    "chainrule.nn.files": ["save", "load"],
+    "chainrule.train": ["Classifier", "Regressor", "fit"],
+    "chainrule.lens.explain": ["explain"],
+}  # fmt: skip
+MODULES = ["nn", "optim", "probability", "data", "train", "random", "linalg"]
+PLACES = {"random": "chainrule/random.py", "linalg": "chainrule/linalg.py"}
+
+
+def find() -> dict[str, tuple[str, str]]:
+    """name -> (module, attribute) for every public name whose module exists."""
+    import chainrule.ops
+    from chainrule.ops.operation import Operation
+
+    found: dict[str, tuple[str, str]] = {}
+    modules = ["chainrule.tensor.creation"]
+    for info in pkgutil.iter_modules(chainrule.ops.__path__):
+        if info.name not in chainrule.ops._MACHINERY:
+            modules.append(f"chainrule.ops.{info.name}")
+    for name in modules:
+        module = importlib.import_module(name)
+        for key, value in vars(module).items():
+            own = isinstance(value, (types.FunctionType, Operation)) and value.__module__ == name
+            if own and not key.startswith("_") and key not in getattr(module, "INTERNAL", ()):
+                found[key] = (name, key)
+    for name, names in OTHERS.items():
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        for entry in names:
+            public, _, attribute = entry.partition("=")
+            if hasattr(module, attribute or public):
+                found[public] = (name, attribute or public)
+    return dict(sorted(found.items()))
+
+
+def index_text(found: dict[str, tuple[str, str]]) -> str:
+    lines = ['"""Where each public name lives. Written by tools/index.py; do not edit."""', ""]
+    present = [m for m in MODULES if _exists(m)]
+    lines.append(f"MODULES = frozenset({present!r})")
+    lines.append("NAMES = {")
+    for name, (module, attribute) in found.items():
+        target = module if attribute == name else f"{module}:{attribute}"
+        lines.append(f'    "{name}": "{target}",')
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def _exists(module: str) -> bool:
+    package = ROOT / "chainrule"
+    return (package / module / "__init__.py").exists() or (package / f"{module}.py").exists()
+
+
+def stub_text(found: dict[str, tuple[str, str]]) -> str:
+    lines = [
+        "# Written by tools/index.py; do not edit.",
+        "from typing import Any",
+        "",
+        "from chainrule.tensor.tensor import Tensor as Tensor",
+    ]
+    lines += [f"from chainrule import {m} as {m}" for m in MODULES if _exists(m)]
+    functions = []
+    for name, (module, attribute) in found.items():
+        if name == "Tensor":
+            continue
+        value = getattr(importlib.import_module(module), attribute)
+        if type(value).__module__.startswith("chainrule.ops"):
+            functions.append(_stub(name, inspect.signature(value)))
+        else:
+            lines.append(f"from {module} import {attribute} as {name}")
+    lines += ["", "__version__: str", "", *functions]
+    return "\n".join(lines) + "\n"
+
+
+def _stub(name: str, signature: inspect.Signature) -> str:
+    parts = []
+    kind = None
+    for p in signature.parameters.values():
+        if kind is p.POSITIONAL_ONLY and p.kind is not kind:
+            parts.append("/")
+        if p.kind is p.KEYWORD_ONLY and kind not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
+            parts.append("*")
+        kind = p.kind
+        star = "*" if p.kind is p.VAR_POSITIONAL else ""
+        default = "" if p.default is p.empty else " = ..."
+        parts.append(f"{star}{p.name}: Any{default}")
+    if kind is inspect.Parameter.POSITIONAL_ONLY:
+        parts.append("/")
+    return f"def {name}({', '.join(parts)}) -> Tensor: ..."
+
+
+def texts() -> dict[Path, str]:
+    """What the generated files should hold."""
+    found = find()
+    package = ROOT / "chainrule"
+    return {
+        package / "_index.py": index_text(found),
+        package / "__init__.pyi": stub_text(found),
+        ROOT / "docs" / "operations.md": operations_text(found),
+    }
+
+
+def operations_text(found: dict[str, tuple[str, str]]) -> str:
+    """The table of operations with their formulas and derivatives."""
+    from chainrule.ops.operation import registry
+
+    ours = {n: op for n, op in registry.items() if op.__module__.startswith("chainrule.")}
+    public = {n: op for n, op in sorted(ours.items()) if n in found}
+    lines = [
+        "# The operations",
+        "",
+        f"{len(public)} public operations, of {len(ours)} declared. Written from the declarations",
+        "by `make index`; the suite fails when it is stale. An index takes its range from the",
+        "operand that it stands in; `…` stands for any axes in front. `y` is the result, in",
+        "derivatives too.",
+    ]
+    modules = sorted({op.__module__ for op in public.values()})
+    for module in modules:
+        title = (sys.modules[module].__doc__ or module).split("\n\n")[0].replace("\n", " ")
+        lines += ["", f"## {module.removeprefix('chainrule.ops.').replace('_', ' ').capitalize()}"]
+        lines += ["", title, "", "| operation | formula | derivative |", "|---|---|---|"]
+        for name, op in public.items():
+            if op.__module__ == module:
+                row = f"| `{name}` | {_cell(op.formula.plain())} | {_cell(_derivative(op))} |"
+                lines.append(row)
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return "`" + " ".join(text.split()).replace("|", "\\|") + "`" if text else ""
+
+
+def _derivative(op: object) -> str:
+    """In words or as formulas, by the way in which the operation has its derivative."""
+    from chainrule.ops.express import local_derivatives
+
+    if op.kind == "elementwise":
+        if not op.derivative:
+            return "none"
+        texts = local_derivatives(op)
+        return "; ".join(f"∂y/∂{n} = {t}" for n, t in zip(op.operand_names, texts, strict=True))
+    return {
+        "linear": "linear: by its transpose",
+        "bilinear": "bilinear: by a transpose for each operand",
+        "composite": "that of its definition",
+        "constant": f"none: {getattr(op, 'reason', '')}",
+        "operation": "its own vjp and jvp",
+    }[op.kind]
+
+
+if __name__ == "__main__":
+    stub = ROOT / "chainrule" / "_index.py"
+    if not stub.exists():
+        stub.write_text("MODULES = frozenset()\nNAMES = {}\n")
+    for path, text in texts().items():
+        path.write_text(text)
+        print(f"wrote {path.relative_to(ROOT)}")
