@@ -133,6 +133,15 @@ def test_tensors_and_parameters_of_pytorch_are_loaded_directly():
         ours.load_state_dict(mlp(tnn).bfloat16().state_dict())
 
 
+OTHER_DEFAULTS = {
+    ("Softmax", "dim"),  # None, with a warning, in PyTorch
+    ("LogSoftmax", "dim"),
+    ("Buffer", "data"),  # None, for one without a value
+    ("Parameter", "data"),
+    ("TransformerEncoderLayer", "activation"),  # the function called "relu"
+}
+
+
 def test_constructor_arguments_have_pytorchs_names_and_defaults():
     extra = {"device", "dtype", "inplace"}
     for name in [n for n in dir(nn) if isinstance(getattr(nn, n), type) and hasattr(tnn, n)]:
@@ -142,13 +151,8 @@ def test_constructor_arguments_have_pytorchs_names_and_defaults():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
             assert argument in theirs, f"nn.{name} has {argument}, which PyTorch has not"
-            if (name, argument) in {
-                ("Softmax", "dim"),
-                ("LogSoftmax", "dim"),
-                ("Buffer", "data"),
-                ("Parameter", "data"),
-            }:
-                continue  # None in PyTorch: with a warning, and for a buffer without a value
+            if (name, argument) in OTHER_DEFAULTS:
+                continue
             assert parameter.default == theirs[argument].default, f"nn.{name} {argument}"
         shared = [a for a in theirs if a in ours and a not in extra]
         positional = [a for a in ours if a in theirs]
