@@ -218,7 +218,7 @@ def _report(
     return {
         "title": f"{path.name}: predicting {target}",
         "data": {
-            "table": str(path),
+            "table": path.name,
             "rows": len(column),
             **{name: len(rows) for name, rows in parts._asdict().items()},
             "target": target,
@@ -230,6 +230,7 @@ def _report(
         "other_scores": [score.to_dict() for score in scores[1:]],
         "history": history["epochs"],
         "best_epoch": history["best_epoch"],
+        "least_loss": network.least_loss,
         "stopped": history["stopped"],
         "model": {
             "architecture": repr(network.model),

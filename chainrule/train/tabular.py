@@ -201,6 +201,16 @@ class TableNetwork:
             return nn.cross_entropy(outputs, targets, label_smoothing=self.settings.label_smoothing)
         return nn.mse_loss(outputs[:, 0], targets)
 
+    @property
+    def least_loss(self) -> float:
+        """The smallest training loss there can be: the entropy of a smoothed label."""
+        smoothing, classes = self.settings.label_smoothing, len(self.target.classes)
+        if self.target.task != "classes" or not smoothing:
+            return 0.0
+        rest = smoothing / classes
+        own = 1 - smoothing + rest
+        return -own * math.log(own) - (classes - 1) * rest * math.log(rest)
+
     def outputs(self, columns: Table) -> tuple[np.ndarray, list[str]]:
         """(the model's outputs for each row, notes on what the encoder had to assume)."""
         values, notes = self.encoder.encode(columns)
