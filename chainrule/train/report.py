@@ -48,8 +48,8 @@ def report_html(run: dict[str, Any]) -> str:
 
     Args:
         run: plain data: `title`, `command`, `data`, `score`, `other_scores`, `history`,
-            `best_epoch`, `stopped`, `least_loss`, `model`, `settings`, `confusion` or `predicted_against_true`,
-            `versions`, `seed`, `seconds`. All text in it is escaped.
+            `best_epoch`, `stopped`, `least_loss`, `model`, `settings`, `confusion` or
+            `predicted_against_true`, `versions`, `seed`, `seconds`. All text in it is escaped.
     """
     title = escape(run["title"])
     parts = [
