@@ -15,8 +15,14 @@ from chainrule.ops.structure import where
 from chainrule.ops.trigonometry import tanh
 from chainrule.tensor.tensor import Tensor
 
+
+def _relu(x: np.ndarray) -> np.ndarray:
+    # Against a row of zeros: with a single number NumPy's maximum does not use vector instructions.
+    return np.maximum(x, np.zeros(x.shape[-1:], x.dtype))
+
+
 relu = elementwise(
-    "relu", lambda x: np.maximum(x, 0), formula="max(x, 0)", accepts="real", method="relu",
+    "relu", _relu, formula="max(x, 0)", accepts="real", method="relu",
     domain=NONZERO, derivative=lambda x, y: y > 0,
     doc="x where it is positive, else 0; its derivative at 0 is taken as 0, as in PyTorch.",
 )  # fmt: skip

@@ -52,15 +52,23 @@ class Adam(Optimizer):
         names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
         return {"step": 0, **{name: np.zeros(p.shape, p.dtype) for name in names}}
 
-    def factors(self, step: int, group: dict[str, Any]) -> Any:
+    def units(self, group: dict[str, Any]) -> dict[str, float]:
+        # m in units of 1 − β₁ and v in units of 1 − β₂: then m ← β₁m + g and v ← β₂v + g².
+        b1, b2 = group["betas"]
+        return {"exp_avg": 1 - b1, "exp_avg_sq": 1 - b2, "max_exp_avg_sq": 1 - b2}
+
+    def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         b1, b2 = group["betas"]
         lr, decay = group["lr"], group["weight_decay"]
-        correction = math.sqrt(1 - b2**step)
-        # √v̂ + ε = (√v + ε·c)/c with c = √(1 − β₂ᵗ), so that c goes into the step's size.
-        size = lr * correction / (1 - b1**step)
+        first, second = units["exp_avg"], math.sqrt(units["exp_avg_sq"])
+        correction = math.sqrt(1 - b2**step) / second
+        # m̂ / (√v̂ + ε) = c m / (√v + ε c) / (1 − β₁ᵗ) with c = √(1 − β₂ᵗ), and the units taken out.
+        size = lr * first * correction / (1 - b1**step)
         shrink = lr * decay if self.decoupled else 0.0
         l2 = 0.0 if self.decoupled else decay
-        return 1 - b1, b2, 1 - b2, group["eps"] * correction, size, shrink, l2
+        # 1, unless a schedule has changed β since the first step.
+        new1, new2 = (1 - b1) / first, (1 - b2) / units["exp_avg_sq"]
+        return b1, new1, b2, new2, group["eps"] * correction, size, shrink, l2
 
     def update(
         self,
@@ -71,18 +79,18 @@ class Adam(Optimizer):
         u: np.ndarray,
         factors: Any,
     ) -> None:
-        new1, b2, new2, eps, size, shrink, l2 = factors
+        b1, new1, b2, new2, eps, size, shrink, l2 = factors
         m, v = running[0], running[1]
         if l2:
             np.multiply(w, l2, u)
             g = np.add(g, u, u)
         if shrink:
             w *= 1 - shrink
-        np.subtract(g, m, t)
-        t *= new1
-        m += t
+        m *= b1
+        m += g if new1 == 1 else np.multiply(g, new1, t)
         np.multiply(g, g, t)
-        t *= new2
+        if new2 != 1:
+            t *= new2
         v *= b2
         v += t
         if len(running) > 2:

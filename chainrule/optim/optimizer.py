@@ -12,8 +12,45 @@ from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.graph import quiet
 
-BLOCK = 16384
+BLOCK = 32768
 """Elements updated at a time: a block of every array that an update touches stays in the cache."""
+
+
+SMALL = 8192
+"""Parameters of fewer elements are updated together, for what a call costs is then more than its
+work."""
+
+
+class _Bundle:
+    """The small parameters of a group as one array, and their running values as parts of one."""
+
+    def __init__(self, params: list[Cell]) -> None:
+        small = [p for p in params if p.size < SMALL]
+        alike = len(small) > 1 and len({p.dtype for p in small}) == 1
+        self.small = small if alike else []
+        self.joined = False
+
+    def gather(self, gradients: list[np.ndarray], states: list[dict[str, Any]]) -> None:
+        """Copy gradients and weights in; the first time, make the running values parts of one."""
+        if not self.joined or self.weight.dtype != self.small[0].dtype:
+            self._join(states)
+        np.concatenate([g.reshape(-1) for g in gradients], out=self.gradient)
+        np.concatenate([p.numpy().reshape(-1) for p in self.small], out=self.weight)
+
+    def _join(self, states: list[dict[str, Any]]) -> None:
+        ends = np.cumsum([p.size for p in self.small]).tolist()
+        cuts = [slice(e - p.size, e) for p, e in zip(self.small, ends, strict=True)]
+        self.weight = np.empty(ends[-1], self.small[0].dtype)
+        self.gradient = np.empty_like(self.weight)
+        self.weights = [
+            self.weight[cut].reshape(p.shape) for p, cut in zip(self.small, cuts, strict=True)
+        ]
+        names = [name for name, value in states[0].items() if isinstance(value, np.ndarray)]
+        self.running = [np.concatenate([s[name].reshape(-1) for s in states]) for name in names]
+        for name, joined in zip(names, self.running, strict=True):
+            for state, p, cut in zip(states, self.small, cuts, strict=True):
+                state[name] = joined[cut].reshape(p.shape)
+        self.joined = True
 
 
 class Optimizer:
@@ -38,6 +75,7 @@ class Optimizer:
         self.state: dict[Cell, dict[str, Any]] = {}
         self._waiting = 0
         self._scratch: dict[np.dtype, list[np.ndarray]] = {}
+        self._bundles: list[_Bundle] = []
         given = [params] if isinstance(params, (Cell, dict)) else list(params)
         if isinstance(params, Cell):
             raise DTypeError("parameters are given as a list: write [p] or model.parameters()")
@@ -82,6 +120,7 @@ class Optimizer:
         merged = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
         self._check(merged)
         self.param_groups.append({"params": params, **merged})
+        self._bundles.append(_Bundle(params))
 
     def _check(self, options: dict[str, Any]) -> None:
         for name in ("lr", "weight_decay", "eps", "momentum"):
@@ -109,7 +148,8 @@ class Optimizer:
         count, self._waiting = self._waiting, 0
         found = False
         with quiet():
-            for group in self.param_groups:
+            for group, bundle in zip(self.param_groups, self._bundles, strict=True):
+                found = self._apply_bundle(bundle, group, count) or found
                 for p in group["params"]:
                     gradient = p._grad
                     if gradient is None:
@@ -128,18 +168,53 @@ class Optimizer:
                 "depend on these parameters, and do they require gradients?"
             )
 
-    def _apply(self, p: Cell, g: np.ndarray, group: dict[str, Any]) -> None:
+    def _state_of(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
         state = self.state.get(p)
         if state is None:
-            state = self.state[p] = self.initial(p, group)
+            state = self.state[p] = {**self.initial(p, group), "units": self.units(group)}
+        return state
+
+    def _apply_bundle(self, bundle: _Bundle, group: dict[str, Any], count: int) -> bool:
+        """Update the small parameters as one array; False where they do not go together now."""
+        found = [None if p._grad is None else p._grad._value for p in bundle.small]
+        gradients = [g for g in found if g is not None]
+        if not gradients or len(gradients) < len(found):
+            return False
+        states = [self._state_of(p, group) for p in bundle.small]
+        step = states[0]["step"]
+        if any(state["step"] != step for state in states):
+            return False
+        bundle.gather(gradients, states)
+        for state in states:
+            state["step"] = step + 1
+        if count > 1:
+            bundle.gradient /= count
+        factors = self.factors(step + 1, group, states[0]["units"])
+        self._update(bundle.weight, bundle.gradient, bundle.running, group, factors)
+        for p, weight in zip(bundle.small, bundle.weights, strict=True):
+            p.storage()[...] = weight
+            p._grad = None
+        return True
+
+    def _apply(self, p: Cell, g: np.ndarray, group: dict[str, Any]) -> None:
+        state = self._state_of(p, group)
         state["step"] += 1
-        weight = p.storage().reshape(-1)
-        g = g.reshape(-1)
+        arrays = [a.reshape(-1) for a in state.values() if isinstance(a, np.ndarray)]
+        factors = self.factors(state["step"], group, state["units"])
+        self._update(p.storage().reshape(-1), g.reshape(-1), arrays, group, factors)
+
+    def _update(
+        self,
+        weight: np.ndarray,
+        g: np.ndarray,
+        arrays: list[np.ndarray],
+        group: dict[str, Any],
+        factors: Any,
+    ) -> None:
+        """Update flat arrays block by block."""
         if group.get("maximize"):
             g = -g
-        arrays = [a.reshape(-1) for k, a in state.items() if k != "step"]
         first, second = self._scratch_for(weight.dtype, min(len(weight), BLOCK))
-        factors = self.factors(state["step"], group)
         for start in range(0, len(weight), BLOCK):
             cut = slice(start, start + BLOCK)
             w = weight[cut]
@@ -157,7 +232,14 @@ class Optimizer:
         """The running values before the first step: {"step": 0, name: array …}."""
         return {"step": 0}
 
-    def factors(self, step: int, group: dict[str, Any]) -> Any:
+    def units(self, group: dict[str, Any]) -> dict[str, float]:
+        """In what unit a running value is kept, where that spares work at every step.
+
+        `state_dict` gives and takes the values themselves.
+        """
+        return {}
+
+    def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         """What of an update is the same for every element of a parameter."""
         raise NotImplementedError
 
@@ -184,7 +266,11 @@ class Optimizer:
         """A copy of options and running values, laid out as PyTorch's, arrays as NumPy's."""
         numbers = {id(p): i for i, p in enumerate(self._all())}
         state = {
-            numbers[id(p)]: {k: v if k == "step" else v.copy() for k, v in values.items()}
+            numbers[id(p)]: {
+                k: v if k == "step" else v * v.dtype.type(values["units"].get(k, 1.0))
+                for k, v in values.items()
+                if k != "units"
+            }
             for p, values in self.state.items()
         }
         groups = [
@@ -209,6 +295,7 @@ class Optimizer:
         loaded: dict[Cell, dict[str, Any]] = {}
         for number, values in state_dict["state"].items():
             p = parameters[int(number)]
+            units = self.units(self._group_of(p))
             expected = self.initial(p, self._group_of(p))
             if set(expected) != set(values):
                 raise CheckpointError(
@@ -225,9 +312,11 @@ class Optimizer:
                         f"{key} of parameter {number} was saved as {array.shape}, and the "
                         f"parameter is {p.shape}"
                     )
-                expected[key][...] = array
-            loaded[p] = expected
+                expected[key][...] = array / units.get(key, 1.0)
+            loaded[p] = {**expected, "units": units}
         self.state = loaded
+        for bundle in self._bundles:
+            bundle.joined = False
         for group, saved in zip(self.param_groups, groups, strict=True):
             group.update({k: v for k, v in saved.items() if k in self.defaults})
 

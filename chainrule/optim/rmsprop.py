@@ -55,7 +55,7 @@ class RMSprop(Optimizer):
             names.append("momentum_buffer")
         return {"step": 0, **{name: np.zeros(p.shape, p.dtype) for name in names}}
 
-    def factors(self, step: int, group: dict[str, Any]) -> Any:
+    def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         return tuple(
             group[k] for k in ("lr", "alpha", "eps", "weight_decay", "momentum", "centered")
         )

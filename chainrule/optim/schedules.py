@@ -220,7 +220,7 @@ class OneCycleLR(Schedule):
         turn = float(self.pct_start * self.total_steps) - 1
         last = self.total_steps - 1
         if step <= turn:
-            return self._anneal(low, high, step / turn)
+            return self._anneal(low, high, step / turn if turn else 1.0)
         return self._anneal(high, end, (step - turn) / (last - turn))
 
     def _anneal(self, start: float, end: float, share: float) -> float:
@@ -229,9 +229,9 @@ class OneCycleLR(Schedule):
         return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
     def rate(self, step: int, index: int) -> float:
-        if step >= self.total_steps:
+        if step > self.total_steps:  # one past the end, as PyTorch allows: after the last batch
             raise DTypeError(
-                f"step {step + 1} of a cycle of {self.total_steps}; give it more total_steps"
+                f"step {step} of a cycle of {self.total_steps}; give it more total_steps"
             )
         high = self.max_lrs[index]
         low = high / self.div_factor

@@ -62,7 +62,7 @@ class SGD(Optimizer):
             state["momentum_buffer"] = np.zeros(p.shape, p.dtype)
         return state
 
-    def factors(self, step: int, group: dict[str, Any]) -> Any:
+    def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         keep = 1.0 if step == 1 else 1 - group["dampening"]
         return group["lr"], group["momentum"], keep, group["weight_decay"], group["nesterov"]
 
