@@ -51,6 +51,7 @@ from chainrule.tensor.dtypes import int8 as int8
 from chainrule.calculus import jvp as jvp
 from chainrule.tensor.creation import linspace as linspace
 from chainrule.nn.files import load as load
+from chainrule.ops.structure import meshgrid as meshgrid
 from chainrule.ops.structure import moveaxis as moveaxis
 from chainrule.tensor.constants import nan as nan
 from chainrule.tensor.constants import newaxis as newaxis
@@ -68,6 +69,8 @@ from chainrule.ops.structure import swapaxes as swapaxes
 from chainrule.ops.indexing import take as take
 from chainrule.ops.indexing import take_along_axis as take_along_axis
 from chainrule.ops.structure import tile as tile
+from chainrule.ops.structure import tril as tril
+from chainrule.ops.structure import triu as triu
 from chainrule.tensor.dtypes import uint16 as uint16
 from chainrule.tensor.dtypes import uint32 as uint32
 from chainrule.tensor.dtypes import uint64 as uint64

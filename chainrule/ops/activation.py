@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ops.arithmetic import abs, clip, square
+from chainrule.ops.arithmetic import abs, square
 from chainrule.ops.declare import composite, elementwise
 from chainrule.ops.domain import NONZERO
 from chainrule.ops.exponential import erf, expm1
@@ -175,8 +175,8 @@ def mish(x: Tensor, /) -> Tensor:
 
 @composite(formula="min(max(x, 0), 6)", samples=lambda: [((_grid() * 2,), {})])
 def relu6(x: Tensor, /) -> Tensor:
-    """relu, cut off at 6."""
-    return clip(x, 0.0, 6.0)
+    """relu, cut off at 6; flat at both ends, as in PyTorch."""
+    return _between(x, 0.0, 6.0)
 
 
 @composite(
@@ -185,17 +185,21 @@ def relu6(x: Tensor, /) -> Tensor:
     formula_view=lambda x, y, min_val=-1.0, max_val=1.0: ({"x": x, "l": min_val, "u": max_val}, y),
 )
 def hardtanh(x: Tensor, /, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x, cut off at both ends."""
-    return clip(x, min_val, max_val)
+    """x, cut off at both ends, where it counts as flat, as in PyTorch."""
+    return _between(x, min_val, max_val)
+
+
+def _between(x: Tensor, low: float, high: float) -> Tensor:
+    return where(x <= low, low, where(x >= high, high, x))
 
 
 @composite(formula="min(max(x + 3, 0), 6) / 6", samples=lambda: [((_grid() * 0.9,), {})])
 def hardsigmoid(x: Tensor, /) -> Tensor:
     """A sigmoid of three straight pieces."""
-    return clip(x + 3, 0.0, 6.0) * (1 / 6)
+    return where(x <= -3, 0.0, where(x >= 3, 1.0, (x + 3) * (1 / 6)))
 
 
 @composite(formula="x · min(max(x + 3, 0), 6) / 6", samples=lambda: [((_grid() * 0.9,), {})])
 def hardswish(x: Tensor, /) -> Tensor:
     """x · hardsigmoid(x)."""
-    return x * hardsigmoid(x)
+    return where(x <= -3, 0.0, where(x >= 3, x, x * (x + 3) * (1 / 6)))

@@ -96,8 +96,13 @@ def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.power(a, b)
 
 
-def _power_by_base(a: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
-    return b * pow(a, b - 1)
+def _power_by_base(a: Tensor, b: Tensor | float, y: Tensor) -> Tensor | float:
+    # a⁰ is flat everywhere, at 0 too, where 0·0⁻¹ would be NaN; PyTorch's convention.
+    if not isinstance(b, Tensor):
+        return b * pow(a, b - 1) if b != 0 else 0.0
+    from chainrule.ops.structure import where
+
+    return where(b == 0, 0.0, b * pow(a, where(b == 0, 1.0, b - 1)))
 
 
 def _power_by_exponent(a: Tensor, b: Tensor, y: Tensor) -> Tensor:

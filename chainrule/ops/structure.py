@@ -626,3 +626,48 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Any:
         x1 = as_operand(x1)
         x2 = Tensor(np.asarray(x2, dtypes.scalar_dtype(x2, x1.dtype)))
     return operands(condition, x1, x2), {}
+
+
+def _triangle(x: Any, k: int, keep: Any) -> Tensor:
+    x = as_operand(x)
+    if x.ndim < 2:
+        raise ShapeError(f"a matrix has two axes or more, and this is of shape {x.shape}")
+    return where(Tensor(keep(np.ones(x.shape[-2:], bool), k)), x, 0)
+
+
+@located
+def tril(x: Any, /, *, k: int = 0) -> Tensor:
+    """The lower triangle of matrices, zeros above diagonal k.
+
+    >>> import chainrule as cr
+    >>> cr.tril(cr.ones((2, 2)))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    return _triangle(x, k, np.tril)
+
+
+@located
+def triu(x: Any, /, *, k: int = 0) -> Tensor:
+    """The upper triangle of matrices, zeros below diagonal k."""
+    return _triangle(x, k, np.triu)
+
+
+@located
+def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
+    """Vectors spread over a common grid: one array for each, all of one shape."""
+    vectors = [as_operand(a) for a in arrays]
+    if any(v.ndim > 1 for v in vectors) or indexing not in ("xy", "ij"):
+        raise ShapeError(
+            'meshgrid takes vectors, and indexing="xy" or "ij"; here are '
+            f"{[v.shape for v in vectors]} and {indexing!r}"
+        )
+    n = len(vectors)
+    order = list(range(n))
+    if indexing == "xy" and n > 1:
+        order[:2] = [1, 0]
+    sizes = tuple(vectors[order.index(i)].size for i in range(n))
+    return [
+        broadcast_to(reshape(v, tuple(-1 if a == place else 1 for a in range(n))), sizes)
+        for v, place in zip(vectors, order, strict=True)
+    ]

@@ -12,7 +12,7 @@ from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.graph import quiet
 
-BLOCK = 32768
+BLOCK = 65536
 """Elements updated at a time: a block of every array that an update touches stays in the cache."""
 
 

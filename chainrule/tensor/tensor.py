@@ -273,7 +273,7 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.shape:
-            raise ShapeError("len() of a tensor without dimensions; it holds a single number")
+            raise DTypeError("len() of a tensor without dimensions; it holds a single number")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
