@@ -13,7 +13,7 @@ from chainrule.ops.arithmetic import maximum, sqrt
 from chainrule.ops.declare import bilinear, composite
 from chainrule.ops.operation import operands
 from chainrule.ops.reduction import sum
-from chainrule.ops.structure import expand_dims, matrix_transpose, permute_dims, reshape
+from chainrule.ops.structure import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.locate import located
@@ -57,39 +57,28 @@ def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.matmul(a, b)
 
 
-def _columns(x: Any) -> Any:
-    return expand_dims(x, -1) if len(x.shape) == 1 else x
+def _matrices(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
+    """Vectors as matrices of one row or one column."""
+    if len(b.shape) == 1:
+        g, b = expand_dims(g, -1), expand_dims(b, -1)
+    if len(a.shape) == 1:
+        g, a = expand_dims(g, -2), expand_dims(a, -2)
+    return g, a, b
 
 
 def _by_left(g: Tensor, a: Any, b: Any) -> Tensor:
-    """g bᵀ, for vectors as for matrices."""
-    g = expand_dims(g, -1) if len(b.shape) == 1 else g
-    if len(a.shape) == 1:
-        return (
-            _squeeze_to(matmul(_columns(b), expand_dims(g, -1)), a, -1)
-            if len(b.shape) > 1
-            else b * reshape(g, ())
-        )
-    return matmul(g, matrix_transpose(_columns(b)))
+    g, a, b = _matrices(g, a, b)
+    return matmul(g, matrix_transpose(b))
 
 
 def _by_right(g: Tensor, a: Any, b: Any) -> Tensor:
-    """aᵀ g, for vectors as for matrices."""
-    if len(a.shape) == 1:
-        if len(b.shape) == 1:
-            return a * g
-        return _columns(a) * expand_dims(g, -2)
-    if len(b.shape) == 1:
-        return _squeeze_to(matmul(matrix_transpose(a), expand_dims(g, -1)), b, -1)
-    if len(b.shape) == 2 and len(a.shape) > 2:
+    vector = len(b.shape) == 1
+    g, a, b = _matrices(g, a, b)
+    if len(b.shape) == 2 < len(a.shape):
         # The sum over the batch is inside the product: one call rather than a stack and a sum.
-        flat, rows = reshape(g, (-1, g.shape[-1])), reshape(a, (-1, a.shape[-1]))
-        return matmul(matrix_transpose(rows), flat)
-    return matmul(matrix_transpose(a), g)
-
-
-def _squeeze_to(product: Tensor, like: Any, axis: int) -> Tensor:
-    return reshape(product, product.shape[:axis])
+        g, a = (reshape(v, (-1, v.shape[-1])) for v in (g, a))
+    product = matmul(matrix_transpose(a), g)
+    return squeeze(product, -1) if vector else product
 
 
 def _matmul_view(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -99,6 +88,12 @@ def _matmul_view(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[dict, np.
     if a.ndim == 1:
         y = np.expand_dims(y, -2)
     return {"a": np.atleast_2d(a), "b": b[:, None] if b.ndim == 1 else b}, y
+
+
+_MATMUL_SHAPES = (
+    ((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((5, 2, 3), (3, 4)),
+    ((2, 1, 2, 3), (3, 3, 2)), ((3,), (2, 3, 2)), ((2, 2, 3), (3,)), ((2, 0), (0, 3)),
+)  # fmt: skip
 
 
 @bilinear(
@@ -111,15 +106,7 @@ def _matmul_view(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[dict, np.
     operator="matmul",
     formula_view=_matmul_view,
     samples=lambda: [
-        ((_x(2, 3), _x(3, 4)), {}),
-        ((_x(3), _x(3)), {}),
-        ((_x(2, 3), _x(3)), {}),
-        ((_x(3), _x(3, 2)), {}),
-        ((_x(5, 2, 3), _x(3, 4)), {}),
-        ((_x(2, 1, 2, 3), _x(3, 3, 2)), {}),
-        ((_x(3), _x(2, 3, 2)), {}),
-        ((_x(2, 2, 3), _x(3)), {}),
-        ((_x(2, 0), _x(0, 3)), {}),
+        *(((_x(*m), _x(*n)), {}) for m, n in _MATMUL_SHAPES),
         ((_x(4, 3).T, _x(3, 4).T), {}),
     ],
 )
