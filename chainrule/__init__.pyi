@@ -63,6 +63,7 @@ from chainrule.tensor.creation import ones_like as ones_like
 from chainrule.tensor.constants import pi as pi
 from chainrule.ops.structure import roll as roll
 from chainrule.nn.files import save as save
+from chainrule.ops.indexing import scatter_add as scatter_add
 from chainrule.tensor.generator import seed as seed
 from chainrule.ops.structure import stack as stack
 from chainrule.ops.structure import swapaxes as swapaxes

@@ -156,6 +156,7 @@ NAMES = {
     "rsqrt": "chainrule.ops.arithmetic",
     "save": "chainrule.nn.files",
     "scaled_dot_product_attention": "chainrule.ops.attention",
+    "scatter_add": "chainrule.ops.indexing",
     "seed": "chainrule.tensor.generator",
     "selu": "chainrule.ops.activation",
     "sigmoid": "chainrule.ops.activation",

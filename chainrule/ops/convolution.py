@@ -52,6 +52,8 @@ def image_padding(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> A
     if isinstance(padding, str):
         raise DTypeError(f'padding is a number, a pair, "same" or "valid", not {padding!r}')
     height, width = pair(padding, "padding")
+    if min(height, width) < 0:
+        raise ShapeError(f"padding is at least 0, not {padding!r}; crop by x[..., 1:-1, 1:-1]")
     return (height, height), (width, width)
 
 

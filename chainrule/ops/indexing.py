@@ -18,7 +18,7 @@ from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
 from chainrule.tensor.tensor import Tensor, attach
 
-INTERNAL = ("replace", "getitem", "setitem", "scatter_add")
+INTERNAL = ("replace", "getitem", "setitem", "add_at")
 
 _ARRAY = "array"  # stands in a key for the next index array
 
@@ -148,7 +148,7 @@ def _indexed_shape(x: Any, *arrays: Any, pattern: tuple) -> tuple[tuple[int, ...
     shape=_indexed_shape,
     forward=lambda x, *arrays, pattern: x[_key(pattern, arrays)],
     transpose=lambda g, x, *arrays, pattern: (
-        scatter_add(g, *arrays, pattern=pattern, shape=x.shape),
+        add_at(g, *arrays, pattern=pattern, shape=x.shape),
         *(None for _ in arrays),
     ),
     operations=lambda *a, **k: 0,
@@ -218,7 +218,7 @@ def _add_rows(result: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
         ((_x(2, 2),), {"pattern": ((0, None, 2), (1, None, None)), "shape": (4, 3)}),
     ],
 )
-def scatter_add(g: Any, /, *arrays: Any, pattern: tuple, shape: tuple[int, ...]) -> Any:
+def add_at(g: Any, /, *arrays: Any, pattern: tuple, shape: tuple[int, ...]) -> Any:
     """Zeros of a shape, with g added where `getitem` with this pattern and these arrays reads."""
     return (*operands(g), *operands(*arrays)), {"pattern": pattern, "shape": tuple(shape)}
 
@@ -329,26 +329,50 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
             [3.]])
     """
     x, indices = operands(x, indices)
-    position = normalise_axis(axis, x.ndim)
+    return getitem(x, _along(x, indices, normalise_axis(axis, x.ndim)))
+
+
+def _along(x: Tensor, indices: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """The key that has `indices` along an axis, and each place's own along the others."""
     if indices.ndim != x.ndim:
         raise ShapeError(
-            f"take_along_axis wants as many dimensions of indices {indices.shape} as of x {x.shape}"
+            f"indices {indices.shape} along an axis have as many dimensions as the array {x.shape}"
         )
-    grid: list[Any] = []
+    grid: list[Tensor] = []
     for a, n in enumerate(x.shape):
-        if a == position:
+        if a == axis:
             grid.append(indices)
         else:
             size = indices.shape[a] if indices.shape[a] != 1 else n
             shape = tuple(size if i == a else 1 for i in range(x.ndim))
             grid.append(Tensor(np.arange(size).reshape(shape)))
-    return getitem(x, tuple(grid))
+    return tuple(grid)
 
 
 @located
 def gather(x: Any, axis: int, indices: Any, /) -> Tensor:
     """PyTorch's name and argument order for `take_along_axis`."""
     return take_along_axis(x, indices, axis=axis)
+
+
+@located
+def scatter_add(x: Any, axis: int, indices: Any, src: Any, /) -> Tensor:
+    """x with src[…, i, …] added at indices[…, i, …] along an axis; what meets, adds up.
+
+    PyTorch's argument order; the transpose of `gather`.
+
+    >>> import chainrule as cr
+    >>> cr.scatter_add(cr.zeros(3), 0, cr.asarray([0, 2, 2]), cr.asarray([1.0, 2.0, 3.0]))
+    tensor([1., 0., 5.])
+    """
+    x, indices, src = operands(x, indices, src)
+    if src.shape != indices.shape:
+        raise ShapeError(
+            f"each index has a number to add: indices {indices.shape}, and src {src.shape}"
+        )
+    pattern, arrays = _static(_along(x, indices, normalise_axis(axis, x.ndim)), x.shape)
+    _indexed_shape(x, *arrays, pattern=pattern)
+    return x + add_at(src.astype(x.dtype), *arrays, pattern=pattern, shape=x.shape)
 
 
 @located

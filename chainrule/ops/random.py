@@ -122,6 +122,8 @@ def normal(
     key, counter = _source(generator).take(words)
     drawn = random_normal(key=key, counter=counter, shape=size, dtype=kind)
     plain = isinstance(mean, (int, float)) and isinstance(std, (int, float))
+    if isinstance(std, (int, float)) and not std >= 0:
+        raise DTypeError(f"a standard deviation is at least 0, not {std!r}")
     return drawn if plain and (mean, std) == (0, 1) else drawn * std + mean
 
 

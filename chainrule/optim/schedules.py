@@ -202,6 +202,8 @@ class OneCycleLR(Schedule):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
+        if not isinstance(total_steps, int) or total_steps < 2:
+            raise DTypeError(f"total_steps is a whole number of at least 2, not {total_steps!r}")
         if anneal_strategy not in ("cos", "linear"):
             raise DTypeError(f'anneal_strategy is "cos" or "linear", not {anneal_strategy!r}')
         n = len(optimizer.param_groups)

@@ -16,9 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def fail(name: str, error: BaseException) -> NoReturn:
     """Raise `error` as "`name` in `module` (file:line): text", unless that is done already."""
     if not getattr(error, "located", False):
-        where = f" in `{state.scope.describe()}`" if state.scope is not None else ""
+        what = state.within or name
+        path = state.scope.describe() if state.scope is not None else what
+        where = f" in `{path}`" if path != what else ""
         place = show(user_place(2))
-        head = f"`{state.within or name}`{where}{f' ({place})' if place else ''}"
+        head = f"`{what}`{where}{f' ({place})' if place else ''}"
         error.args = (f"{head}: {error}",)
         error.located = True  # type: ignore[attr-defined]
     raise error.with_traceback(None) from None

@@ -81,7 +81,9 @@ def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 
 def pair(value: Any, what: str) -> tuple[int, int]:
     """(height, width) from one number or two."""
-    values = (value, value) if hasattr(value, "__index__") else tuple(value)
+    if hasattr(value, "__index__"):
+        value = (value, value)
+    values = tuple(value) if isinstance(value, (tuple, list, str)) else ()
     if len(values) != 2 or not all(hasattr(v, "__index__") for v in values):
         raise DTypeError(f"{what} is one whole number or a pair of them, not {value!r}")
     return int(values[0]), int(values[1])

@@ -161,7 +161,7 @@ class TableNetwork:
         schedule = optim.OneCycleLR(
             optimizer,
             max_lr=settings.lr,
-            total_steps=settings.epochs * -(-len(train) // settings.batch_size),
+            total_steps=max(2, settings.epochs * -(-len(train) // settings.batch_size)),
         )
         held_out = (x[validation], y[validation]) if len(validation) else None
         with showing(settings.epochs, quiet=quiet) as progress:

@@ -74,7 +74,7 @@ def _follow(make, schedule=None, between=lambda ours, theirs: None):
             np.testing.assert_allclose(our_schedule.get_last_lr(), rates, rtol=1e-13)
         np.testing.assert_allclose(our_loss.item(), loss.item(), rtol=1e-11)
     for name, value in theirs.state_dict().items():
-        np.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMISERS)

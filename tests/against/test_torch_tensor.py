@@ -222,6 +222,14 @@ def test_attention_with_masks():
     )  # fmt: skip
 
 
+def test_scatter_add():
+    index = np.array([[0, 2, 2, 0], [1, 1, 0, 2], [2, 0, 1, 1]])
+    check(
+        lambda x, s: cr.scatter_add(x, 0, cr.asarray(index), s),
+        lambda x, s: torch.scatter_add(x, 0, torch.tensor(index), s), A, B,
+    )  # fmt: skip
+
+
 def test_tensors_pass_both_ways_without_a_copy():
     x = cr.arange(6.0).reshape(2, 3)
     t = torch.from_dlpack(x)

@@ -47,7 +47,7 @@ def setitem(x, key, value):
     return x
 
 
-def scatter_add(g, *arrays, pattern, shape):
+def add_at(g, *arrays, pattern, shape):
     rest = iter(arrays)
     key = tuple(
         next(rest) if p == "array" else slice(*p) if isinstance(p, tuple) else p for p in pattern
@@ -309,7 +309,7 @@ REFERENCES = {
     "pad_zeros": np.pad,
     "pad": lambda x, pad_width, value=0.0: np.pad(x, pad_width, constant_values=value),
     "flip": lambda x, axis=None: np.flip(x, axis),
-    "getitem": getitem, "setitem": setitem, "scatter_add": scatter_add,
+    "getitem": getitem, "setitem": setitem, "add_at": add_at,
     "embedding": lambda x, weight: weight[x],
     "linear": lambda x, weight, bias=0.0: x @ weight.T + bias,
     "vecdot": lambda a, b, axis=-1: np.sum(a * b, axis),

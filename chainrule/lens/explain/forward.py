@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, DTypeError
 from chainrule.lens.explain.derivation import Check, Derivation, Step
 from chainrule.lens.explain.notes import notes
 from chainrule.ops.operation import Operation
@@ -47,6 +47,8 @@ def explain(
     >>> derivation.verified, derivation.steps[0].formula
     (True, 'y = tanh(x)')
     """
+    if not callable(model):
+        raise DTypeError(f"explain takes a module or a function, not {type(model).__name__}")
     source = as_operand(x)
     known: dict[int, str] = {id(source._value): "x"}
     for name, parameter in _parameters(model):
