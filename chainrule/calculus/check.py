@@ -12,7 +12,7 @@ from chainrule.calculus.mismatch import likeness
 from chainrule.calculus.transforms import jvp, vjp
 from chainrule.calculus.tree import flatten
 from chainrule.errors import ChainruleError, DTypeError, GradientError, NonFiniteError
-from chainrule.ops.declare import alias
+from chainrule.ops.composite import alias
 from chainrule.places import show
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand

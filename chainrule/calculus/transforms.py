@@ -16,7 +16,7 @@ from chainrule.calculus.forward import push_forward
 from chainrule.calculus.reverse import matching, pull_back
 from chainrule.calculus.tree import flatten, map_leaves
 from chainrule.errors import DTypeError, GradientError, ShapeError
-from chainrule.ops.declare import alias
+from chainrule.ops.composite import alias
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand, zeros
 from chainrule.tensor.graph import DERIVATIVE, FULL, OFF, ancestors, recording, state

@@ -73,6 +73,7 @@ from chainrule.ops.attention import scaled_dot_product_attention as scaled_dot_p
 from chainrule.ops.convolution import conv2d as conv2d
 from chainrule.ops.indexing import embedding as embedding
 from chainrule.ops.indexing import one_hot as one_hot
+from chainrule.ops.joining import pad as pad
 from chainrule.ops.linear_algebra import cosine_similarity as cosine_similarity
 from chainrule.ops.linear_algebra import linear as linear
 from chainrule.ops.normalisation import batch_norm as batch_norm
@@ -81,10 +82,9 @@ from chainrule.ops.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from chainrule.ops.pooling import avg_pool2d as avg_pool2d
 from chainrule.ops.pooling import max_pool2d as max_pool2d
 from chainrule.ops.random import dropout as dropout
-from chainrule.ops.reduction import log_softmax as log_softmax
-from chainrule.ops.reduction import softmax as softmax
+from chainrule.ops.softmax import log_softmax as log_softmax
+from chainrule.ops.softmax import softmax as softmax
 from chainrule.ops.structure import flatten as flatten
-from chainrule.ops.structure import pad as pad
 from chainrule.ops.trigonometry import tanh as tanh
 from chainrule.probability.losses import (
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.ops.arithmetic import abs, square
+from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, elementwise
 from chainrule.ops.domain import NONZERO
 from chainrule.ops.exponential import erf, expm1
-from chainrule.ops.structure import where
 from chainrule.ops.trigonometry import tanh
 from chainrule.tensor.tensor import Tensor
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule.ops.declare import Elementwise, composite, elementwise
+from chainrule.ops.declare import composite, elementwise
 from chainrule.ops.domain import NONZERO, POSITIVE, REALS, Interval
+from chainrule.ops.elementwise import Elementwise
 from chainrule.tensor.tensor import Tensor
 
 add = elementwise(
@@ -100,15 +101,15 @@ def _power_by_base(a: Tensor, b: Tensor | float, y: Tensor) -> Tensor | float:
     # a⁰ is flat everywhere, at 0 too, where 0·0⁻¹ would be NaN; PyTorch's convention.
     if not isinstance(b, Tensor):
         return b * pow(a, b - 1) if b != 0 else 0.0
-    from chainrule.ops.structure import where
+    from chainrule.ops.choosing import where
 
     return where(b == 0, 0.0, b * pow(a, where(b == 0, 1.0, b - 1)))
 
 
 def _power_by_exponent(a: Tensor, b: Tensor, y: Tensor) -> Tensor:
     # 0^b is flat in b for b > 0, where y·log a would be 0·(−∞); PyTorch's convention.
+    from chainrule.ops.choosing import where
     from chainrule.ops.exponential import log
-    from chainrule.ops.structure import where
 
     return where(y == 0, 0.0, y * log(where(y == 0, 1.0, a)))
 
@@ -122,7 +123,7 @@ pow = elementwise(
 
 def _larger(a: Tensor, b: Tensor) -> Tensor:
     # Half to each where they are equal, as in PyTorch.
-    from chainrule.ops.structure import where
+    from chainrule.ops.choosing import where
 
     return where(a == b, 0.5, where(a > b, 1.0, 0.0))
 
@@ -159,7 +160,7 @@ def clip(x: Tensor, /, min: float | None = None, max: float | None = None) -> Te
     >>> cr.clip(cr.asarray([-2.0, 0.5, 2.0]), -1.0, 1.0)
     tensor([-1. ,  0.5,  1. ])
     """
-    from chainrule.ops.structure import where
+    from chainrule.ops.choosing import where
 
     if min is not None:
         x = where(x < min, min, x)

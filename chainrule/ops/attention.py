@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite
+from chainrule.ops.domain import sampled
 from chainrule.ops.linear_algebra import matmul
 from chainrule.ops.random import bernoulli, drop
-from chainrule.ops.reduction import any, softmax
-from chainrule.ops.structure import matrix_transpose, where
+from chainrule.ops.reduction import any
+from chainrule.ops.softmax import softmax
+from chainrule.ops.structure import matrix_transpose
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.shapes import broadcast_shapes
 from chainrule.tensor.tensor import Tensor
-
-
-def _x(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
 
 
 def _arguments(
@@ -103,10 +102,18 @@ def _view(
     lower="attention",
     formula_view=_view,
     samples=lambda: [
-        ((_x(2, 3, 4), _x(2, 5, 4), _x(2, 5, 2)), {}),
-        ((_x(3, 4), _x(3, 4), _x(3, 2)), {"is_causal": True}),
-        ((_x(2, 2, 3, 2), _x(2, 2, 3, 2), _x(2, 2, 3, 2), np.tri(3, 3, dtype=bool)), {"scale": 1}),
-        ((_x(3, 4), _x(2, 4), _x(2, 2), _x(3, 2)), {}),
+        ((sampled(2, 3, 4), sampled(2, 5, 4), sampled(2, 5, 2)), {}),
+        ((sampled(3, 4), sampled(3, 4), sampled(3, 2)), {"is_causal": True}),
+        (
+            (
+                sampled(2, 2, 3, 2),
+                sampled(2, 2, 3, 2),
+                sampled(2, 2, 3, 2),
+                np.tri(3, 3, dtype=bool),
+            ),
+            {"scale": 1},
+        ),
+        ((sampled(3, 4), sampled(2, 4), sampled(2, 2), sampled(3, 2)), {}),
     ],
     source="Vaswani et al. 2017, arXiv:1706.03762, eq. 1",
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.declare import composite, linear
+from chainrule.ops.domain import sampled
 from chainrule.ops.linear_algebra import matmul
 from chainrule.ops.structure import reshape
 from chainrule.tensor import dtypes
@@ -19,10 +20,6 @@ from chainrule.tensor.tensor import Tensor
 INTERNAL = ("windows", "add_windows", "image_padding", "places")
 
 Pair = tuple[int, int]
-
-
-def _x(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
 
 
 def places(size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any) -> Pair:
@@ -113,8 +110,8 @@ def _window_view(*, stride: Pair, dilation: Pair, padding: Any, **rest: Any) -> 
     lower="gather",
     formula_view=lambda x, y, **attrs: ({"x": x, **_window_view(**attrs)}, y),
     samples=lambda: [
-        ((_x(2, 4, 5), (2, 3)), {"padding": ((0, 0), (0, 0))}),
-        ((_x(5, 6), (2, 2)), {"stride": 2, "dilation": (1, 2), "padding": ((1, 0), (0, 2))}),
+        ((sampled(2, 4, 5), (2, 3)), {"padding": ((0, 0), (0, 0))}),
+        ((sampled(5, 6), (2, 2)), {"stride": 2, "dilation": (1, 2), "padding": ((1, 0), (0, 2))}),
     ],
 )
 def windows(x: Any, kernel: Any, /, *, stride: Any = 1, dilation: Any = 1, padding: Any) -> Any:
@@ -157,7 +154,7 @@ def _add_windows(
     lower="scatter",
     samples=lambda: [
         (
-            (_x(2, 2, 2, 2, 3),),
+            (sampled(2, 2, 2, 2, 3),),
             {
                 "size": (4, 6), "kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
                 "padding": ((0, 0), (1, 0)),
@@ -223,12 +220,15 @@ def _view(
     lower="conv2d",
     formula_view=_view,
     samples=lambda: [
-        ((_x(2, 3, 4, 5), _x(2, 3, 2, 3), _x(2)), {}),
-        ((_x(2, 5, 4), _x(3, 2, 3, 2)), {"stride": 2, "padding": 1}),
-        ((_x(1, 4, 5, 5), _x(2, 2, 2, 2), _x(2)), {"groups": 2, "dilation": 2}),
-        ((_x(2, 2, 5, 6), _x(4, 1, 3, 3)), {"groups": 2, "stride": (2, 1), "padding": (0, 2)}),
-        ((_x(1, 1, 4, 4), _x(1, 1, 2, 2)), {"padding": "same"}),
-        ((_x(0, 1, 4, 4), _x(1, 1, 2, 2)), {}),
+        ((sampled(2, 3, 4, 5), sampled(2, 3, 2, 3), sampled(2)), {}),
+        ((sampled(2, 5, 4), sampled(3, 2, 3, 2)), {"stride": 2, "padding": 1}),
+        ((sampled(1, 4, 5, 5), sampled(2, 2, 2, 2), sampled(2)), {"groups": 2, "dilation": 2}),
+        (
+            (sampled(2, 2, 5, 6), sampled(4, 1, 3, 3)),
+            {"groups": 2, "stride": (2, 1), "padding": (0, 2)},
+        ),
+        ((sampled(1, 1, 4, 4), sampled(1, 1, 2, 2)), {"padding": "same"}),
+        ((sampled(0, 1, 4, 4), sampled(1, 1, 2, 2)), {}),
     ],
     source="Chellapilla, Puri, Simard 2006: convolution as a matrix product over windows",
 )

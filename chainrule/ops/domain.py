@@ -32,6 +32,12 @@ class Interval:
         return x
 
 
+def sampled(*shape: int) -> np.ndarray:
+    """Distinct sample values of a shape, between −2 and 2."""
+    n = int(np.prod(shape))
+    return np.sin(np.arange(1, n + 1) * 1.7).reshape(shape) * 2
+
+
 REALS = Interval(-3.0, 3.0)
 POSITIVE = Interval(0.05, 5.0, extremes=(0.0, 1e-30, 1e4, np.inf, np.nan))
 NONZERO = Interval(-3.0, 3.0, kinks=(0.0,))

@@ -92,6 +92,6 @@ def xlogy(a: Tensor, b: Tensor, /) -> Tensor:
     >>> cr.xlogy(cr.asarray([0.0, 2.0]), cr.asarray([0.0, 1.0]))
     tensor([0., 0.])
     """
-    from chainrule.ops.structure import where
+    from chainrule.ops.choosing import where
 
     return where(a == 0, 0.0, a * log(where(a == 0, 1.0, b)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ops.declare import Elementwise
+from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.notation.render import Plain
 from chainrule.ops.notation.tree import Expression, Name, Number, Unary
 from chainrule.tensor import dtypes

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import BoundsError, DTypeError, GradientError, ShapeError
+from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, linear
+from chainrule.ops.domain import sampled
 from chainrule.ops.operation import operands
-from chainrule.ops.structure import expand_dims, stop_gradient, sum_to, where
+from chainrule.ops.structure import expand_dims, stop_gradient, sum_to
 from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import as_operand
@@ -21,10 +23,6 @@ from chainrule.tensor.tensor import Tensor, attach
 INTERNAL = ("replace", "getitem", "setitem", "add_at")
 
 _ARRAY = "array"  # stands in a key for the next index array
-
-
-def _x(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
 
 
 def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
@@ -154,12 +152,12 @@ def _indexed_shape(x: Any, *arrays: Any, pattern: tuple) -> tuple[tuple[int, ...
     operations=lambda *a, **k: 0,
     lower="gather",
     samples=lambda: [
-        ((_x(4, 3), (slice(None, None, -2), 1)), {}),
-        ((_x(4, 3), (Ellipsis, None, 0)), {}),
-        ((_x(4, 3), (np.array([0, 2, 2]),)), {}),
-        ((_x(4, 3), (np.array([[0], [3]]), np.array([0, 1]))), {}),
-        ((_x(2, 3), (np.array([[True, False, True], [False, True, False]]),)), {}),
-        ((_x(4, 3), (slice(0, 0),)), {}),
+        ((sampled(4, 3), (slice(None, None, -2), 1)), {}),
+        ((sampled(4, 3), (Ellipsis, None, 0)), {}),
+        ((sampled(4, 3), (np.array([0, 2, 2]),)), {}),
+        ((sampled(4, 3), (np.array([[0], [3]]), np.array([0, 1]))), {}),
+        ((sampled(2, 3), (np.array([[True, False, True], [False, True, False]]),)), {}),
+        ((sampled(4, 3), (slice(0, 0),)), {}),
     ],
 )
 def getitem(x: Any, key: Any, /) -> Any:
@@ -214,8 +212,8 @@ def _add_rows(result: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
     operations=lambda y, g, *arrays, **k: int(np.prod(g.shape)),
     lower="scatter",
     samples=lambda: [
-        ((_x(3, 2), np.array([0, 2, 2])), {"pattern": (_ARRAY,), "shape": (4, 2)}),
-        ((_x(2, 2),), {"pattern": ((0, None, 2), (1, None, None)), "shape": (4, 3)}),
+        ((sampled(3, 2), np.array([0, 2, 2])), {"pattern": (_ARRAY,), "shape": (4, 2)}),
+        ((sampled(2, 2),), {"pattern": ((0, None, 2), (1, None, None)), "shape": (4, 3)}),
     ],
 )
 def add_at(g: Any, /, *arrays: Any, pattern: tuple, shape: tuple[int, ...]) -> Any:
@@ -255,8 +253,8 @@ def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> t
     operations=lambda *a, **k: 0,
     lower="scatter",
     samples=lambda: [
-        ((_x(4, 3), (slice(1, 3), 0), _x(2) + 5), {}),
-        ((_x(4, 3), (np.array([0, 2]),), np.array(1.5)), {}),
+        ((sampled(4, 3), (slice(1, 3), 0), sampled(2) + 5), {}),
+        ((sampled(4, 3), (np.array([0, 2]),), np.array(1.5)), {}),
     ],
 )
 def setitem(x: Any, key: Any, value: Any, /) -> Any:
@@ -417,9 +415,9 @@ def _check_embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None
     lower="gather",
     formula_view=lambda x, weight, y, padding_idx: ({"x": x, "weight": weight}, y),
     samples=lambda: [
-        ((np.array([[0, 2], [2, 1]]), _x(4, 3)), {}),
-        ((np.array(3), _x(4, 3)), {}),
-        ((np.zeros((0,), np.int64), _x(4, 3)), {}),
+        ((np.array([[0, 2], [2, 1]]), sampled(4, 3)), {}),
+        ((np.array(3), sampled(4, 3)), {}),
+        ((np.zeros((0,), np.int64), sampled(4, 3)), {}),
     ],
 )
 def embedding(x: Tensor, weight: Tensor, /, padding_idx: int | None = None) -> Tensor:

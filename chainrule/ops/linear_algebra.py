@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.arithmetic import maximum, sqrt
 from chainrule.ops.declare import bilinear, composite
+from chainrule.ops.domain import sampled
 from chainrule.ops.operation import operands
 from chainrule.ops.reduction import sum
 from chainrule.ops.structure import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
@@ -19,10 +20,6 @@ from chainrule.tensor.creation import as_operand
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
 from chainrule.tensor.tensor import Tensor
-
-
-def _x(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
 
 
 def _matmul_shape(a: Any, b: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -106,8 +103,8 @@ _MATMUL_SHAPES = (
     operator="matmul",
     formula_view=_matmul_view,
     samples=lambda: [
-        *(((_x(*m), _x(*n)), {}) for m, n in _MATMUL_SHAPES),
-        ((_x(4, 3).T, _x(3, 4).T), {}),
+        *(((sampled(*m), sampled(*n)), {}) for m, n in _MATMUL_SHAPES),
+        ((sampled(4, 3).T, sampled(3, 4).T), {}),
     ],
 )
 def matmul(a: Any, b: Any, /) -> Any:
@@ -191,10 +188,10 @@ def _linear_pullback(
         y,
     ),
     samples=lambda: [
-        ((_x(4, 3), _x(2, 3), _x(2)), {}),
-        ((_x(2, 4, 3), _x(2, 3), _x(2)), {}),
-        ((_x(3), _x(2, 3)), {}),
-        ((_x(0, 3), _x(2, 3), _x(2)), {}),
+        ((sampled(4, 3), sampled(2, 3), sampled(2)), {}),
+        ((sampled(2, 4, 3), sampled(2, 3), sampled(2)), {}),
+        ((sampled(3), sampled(2, 3)), {}),
+        ((sampled(0, 3), sampled(2, 3), sampled(2)), {}),
     ],
 )
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
@@ -210,7 +207,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
 
 @composite(
     formula="y[…] = Σ_k a[…, k] · b[…, k]",
-    samples=lambda: [((_x(2, 3), _x(3)), {}), ((_x(2, 3), _x(2, 1)), {"axis": 0})],
+    samples=lambda: [
+        ((sampled(2, 3), sampled(3)), {}),
+        ((sampled(2, 3), sampled(2, 1)), {"axis": 0}),
+    ],
     formula_view=lambda a, b, y, axis=-1: (
         dict(zip("ab", (np.moveaxis(v, axis, -1) for v in np.broadcast_arrays(a, b)), strict=True)),
         y,
@@ -228,7 +228,7 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
 
 @composite(
     formula="y[i, j] = a[i] · b[j]",
-    samples=lambda: [((_x(2), _x(3)), {})],
+    samples=lambda: [((sampled(2), sampled(3)), {})],
 )
 def outer(a: Tensor, b: Tensor, /) -> Tensor:
     """Every product of an element of a with one of b.
@@ -247,9 +247,9 @@ def outer(a: Tensor, b: Tensor, /) -> Tensor:
     formula="y = Σ over the named axes of a · b",
     display_only=True,
     samples=lambda: [
-        ((_x(2, 3, 4), _x(3, 4, 5)), {}),
-        ((_x(2, 3), _x(4, 2)), {"axes": ((0,), (1,))}),
-        ((_x(2), _x(3)), {"axes": 0}),
+        ((sampled(2, 3, 4), sampled(3, 4, 5)), {}),
+        ((sampled(2, 3), sampled(4, 2)), {"axes": ((0,), (1,))}),
+        ((sampled(2), sampled(3)), {"axes": 0}),
     ],
 )
 def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
@@ -306,7 +306,10 @@ def dot(a: Any, b: Any, /) -> Tensor:
         },
         y,
     ),
-    samples=lambda: [((_x(2, 3), _x(3)), {}), ((_x(2, 3), _x(2, 3) + 1), {"axis": 0})],
+    samples=lambda: [
+        ((sampled(2, 3), sampled(3)), {}),
+        ((sampled(2, 3), sampled(2, 3) + 1), {"axis": 0}),
+    ],
 )
 def cosine_similarity(a: Tensor, b: Tensor, /, *, axis: int = -1, eps: float = 1e-8) -> Tensor:
     """The cosine of the angle between vectors along an axis: 1 same way, 0 at right angles.

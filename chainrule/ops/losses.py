@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.errors import BoundsError, DTypeError, ShapeError
 from chainrule.ops.declare import composite
 from chainrule.ops.indexing import take_along_axis
-from chainrule.ops.reduction import log_softmax
+from chainrule.ops.softmax import log_softmax
 from chainrule.ops.structure import expand_dims, squeeze
 from chainrule.tensor import dtypes
 from chainrule.tensor.tensor import Tensor

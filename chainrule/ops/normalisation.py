@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.arithmetic import sqrt
 from chainrule.ops.declare import composite
+from chainrule.ops.domain import sampled
 from chainrule.ops.reduction import mean
 from chainrule.ops.structure import reshape
 from chainrule.tensor import dtypes
@@ -20,10 +21,6 @@ from chainrule.tensor.tensor import Tensor
 INTERNAL = ("standardize",)
 
 Axes = tuple[int, ...]
-
-
-def _x(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
 
 
 def _kernel(
@@ -93,9 +90,9 @@ def _view(
     lower="normalise",
     formula_view=_view,
     samples=lambda: [
-        ((_x(3, 4), _x(4), _x(4)), {"axes": (1,), "eps": 1e-5}),
-        ((_x(3, 4, 2), _x(4, 1)), {"axes": (0, 2), "eps": 1e-3}),
-        ((_x(2, 3),), {"axes": (0, 1), "eps": 1e-5}),
+        ((sampled(3, 4), sampled(4), sampled(4)), {"axes": (1,), "eps": 1e-5}),
+        ((sampled(3, 4, 2), sampled(4, 1)), {"axes": (0, 2), "eps": 1e-3}),
+        ((sampled(2, 3),), {"axes": (0, 1), "eps": 1e-5}),
     ],
     source="Ioffe, Szegedy 2015, arXiv:1502.03167; Ba, Kiros, Hinton 2016, arXiv:1607.06450",
 )
@@ -155,9 +152,9 @@ def _layer_check(x: Tensor, *affine: Tensor | None, normalized_shape: Axes, eps:
         x, weight, bias, y, tuple(range(x.ndim - len(normalized_shape), x.ndim)), eps
     ),
     samples=lambda: [
-        ((_x(3, 4), (4,), _x(4), _x(4)), {}),
-        ((_x(2, 3, 4), (3, 4), _x(3, 4)), {}),
-        ((_x(2, 3), 3), {"eps": 1e-3}),
+        ((sampled(3, 4), (4,), sampled(4), sampled(4)), {}),
+        ((sampled(2, 3, 4), (3, 4), sampled(3, 4)), {}),
+        ((sampled(2, 3), 3), {"eps": 1e-3}),
     ],
     source="Ba, Kiros, Hinton 2016, arXiv:1607.06450",
 )
@@ -220,9 +217,9 @@ def _batch_view(
     lower="normalise",
     formula_view=_batch_view,
     samples=lambda: [
-        ((_x(4, 3), None, None, _x(3), _x(3)), {}),
-        ((_x(2, 3, 2, 2), _x(3), np.abs(_x(3)) + 0.5, _x(3), _x(3)), {}),
-        ((_x(3, 2, 4),), {"eps": 1e-3}),
+        ((sampled(4, 3), None, None, sampled(3), sampled(3)), {}),
+        ((sampled(2, 3, 2, 2), sampled(3), np.abs(sampled(3)) + 0.5, sampled(3), sampled(3)), {}),
+        ((sampled(3, 2, 4),), {"eps": 1e-3}),
     ],
     source="Ioffe, Szegedy 2015, arXiv:1502.03167",
 )

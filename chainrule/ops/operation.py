@@ -101,7 +101,9 @@ class Operation:
         import sys
 
         frame = sys._getframe(1)
-        mine = ("chainrule.ops.operation", "chainrule.ops.declare")
+        mine = tuple(
+            f"chainrule.ops.{m}" for m in ("operation", "elementwise", "composite", "declare")
+        )
         while frame.f_back is not None and frame.f_globals.get("__name__") in mine:
             frame = frame.f_back
         return str(frame.f_globals.get("__name__"))

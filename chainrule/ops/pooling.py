@@ -10,19 +10,17 @@ import numpy as np
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.convolution import places, windows
 from chainrule.ops.declare import composite
+from chainrule.ops.domain import sampled
 from chainrule.ops.indexing import take_along_axis
+from chainrule.ops.joining import pad
 from chainrule.ops.linear_algebra import matmul
 from chainrule.ops.reduction import argmax, sum
-from chainrule.ops.structure import flatten, moveaxis, pad, squeeze
+from chainrule.ops.structure import flatten, moveaxis, squeeze
 from chainrule.tensor import dtypes
 from chainrule.tensor.shapes import pair
 from chainrule.tensor.tensor import Tensor
 
 Pair = tuple[int, int]
-
-
-def _x(*shape: int) -> np.ndarray:
-    return np.sin(np.arange(1, int(np.prod(shape)) + 1) * 1.7).reshape(shape) * 2
 
 
 def _window(
@@ -140,9 +138,9 @@ def _view(x: np.ndarray, y: np.ndarray, **attrs: Any) -> tuple[dict, np.ndarray]
     lower="pool",
     formula_view=_view,
     samples=lambda: [
-        ((_x(2, 3, 4, 6), 2), {}),
-        ((_x(2, 5, 7), (3, 2)), {"stride": 2, "padding": 1, "ceil_mode": True}),
-        ((_x(1, 1, 6, 6), 2), {"stride": 1, "dilation": 2}),
+        ((sampled(2, 3, 4, 6), 2), {}),
+        ((sampled(2, 5, 7), (3, 2)), {"stride": 2, "padding": 1, "ceil_mode": True}),
+        ((sampled(1, 1, 6, 6), 2), {"stride": 1, "dilation": 2}),
     ],
 )
 def max_pool2d(
@@ -196,9 +194,9 @@ def _counts(size: Any, window: dict[str, Any], count_include_pad: bool) -> np.nd
         y,
     ),
     samples=lambda: [
-        ((_x(2, 3, 4, 6), 2), {}),
-        ((_x(2, 5, 7), (3, 2)), {"stride": 2, "padding": 1, "ceil_mode": True}),
-        ((_x(1, 1, 6, 6), 3), {"padding": 1, "count_include_pad": False}),
+        ((sampled(2, 3, 4, 6), 2), {}),
+        ((sampled(2, 5, 7), (3, 2)), {"stride": 2, "padding": 1, "ceil_mode": True}),
+        ((sampled(1, 1, 6, 6), 3), {"padding": 1, "count_include_pad": False}),
     ],
 )
 def avg_pool2d(
@@ -238,7 +236,7 @@ def _averages(n: int, parts: int, dtype: Any) -> np.ndarray:
         },
         y,
     ),
-    samples=lambda: [((_x(2, 3, 4, 6), 1), {}), ((_x(2, 5, 7), (3, 4)), {})],
+    samples=lambda: [((sampled(2, 3, 4, 6), 1), {}), ((sampled(2, 5, 7), (3, 4)), {})],
 )
 def adaptive_avg_pool2d(x: Tensor, /, output_size: Any) -> Tensor:
     """The means of as many windows as make an image of a size: A x Bᵀ with two averaging matrices.

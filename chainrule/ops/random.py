@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, constant_op
-from chainrule.ops.structure import where
 from chainrule.tensor import dtypes, generator
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.locate import located

@@ -10,15 +10,18 @@ import numpy as np
 
 from chainrule.errors import ShapeError
 from chainrule.ops.arithmetic import sqrt
+from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, constant_op, linear, operation
-from chainrule.ops.exponential import exp, log
-from chainrule.ops.structure import broadcast_to, flip, reshape, stop_gradient, where
+from chainrule.ops.structure import broadcast_to, flip, reshape
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
-from chainrule.tensor.shapes import normalise_axes, normalise_axis, reduced_shape
+from chainrule.tensor.shapes import normalise_axes, reduced_shape
 from chainrule.tensor.tensor import Tensor
 
-INTERNAL = ("pairwise_sum", "along_axes", "along_axis", "composite_axes")
+INTERNAL = (
+    "pairwise_sum", "along_axes", "along_axis", "composite_axes", "elements", "sum_dtype",
+    "nonempty_axes", "reduction_samples",
+)  # fmt: skip
 
 Axes = tuple[int, ...]
 _BLOCK = 128  # NumPy's own pairwise summation stops splitting here
@@ -46,7 +49,7 @@ def pairwise_sum(x: np.ndarray, axes: Axes, keepdims: bool, dtype: Any = None) -
     return np.add.reduce(x, axes, dtype, keepdims=keepdims)  # type: ignore[call-overload]
 
 
-def _numbers(x: Any) -> np.dtype:
+def sum_dtype(x: Any) -> np.dtype:
     """Booleans and small integers are added up as int64, as the standard has it."""
     if x.dtype.kind in "bi":
         return dtypes.int64
@@ -77,7 +80,7 @@ def along_axis(x: np.ndarray, y: np.ndarray, axis: Any, **attrs: Any) -> tuple[d
     return {"x": np.moveaxis(x, axis, -1)}, np.moveaxis(y, axis, -1)
 
 
-def _samples(positive: bool = False) -> Callable[[], list]:
+def reduction_samples(positive: bool = False) -> Callable[[], list]:
     def samples() -> list:
         x = np.sin(np.arange(1.0, 25.0) * 1.7).reshape(2, 3, 4)
         x = np.abs(x) + 0.2 if positive else x
@@ -108,7 +111,7 @@ def _spread_sum(g: Tensor, x: Any, *, axes: Axes, keepdims: bool, dtype: Any) ->
     return g if g.dtype == x.dtype else g.astype(x.dtype)
 
 
-def _count(y: Any, x: Any, **attrs: Any) -> int:
+def elements(y: Any, x: Any, **attrs: Any) -> int:
     return math.prod(x.shape)
 
 
@@ -117,11 +120,11 @@ def _count(y: Any, x: Any, **attrs: Any) -> int:
     shape=lambda x, *, axes, keepdims, dtype: (reduced_shape(x.shape, axes, keepdims), dtype),
     forward=lambda x, *, axes, keepdims, dtype: pairwise_sum(x, axes, keepdims, dtype),
     transpose=_spread_sum,
-    operations=_count,
+    operations=elements,
     lower="reduce",
     method="sum",
     formula_view=along_axes,
-    samples=lambda: [*_samples()(), ((np.zeros((0, 3)),), {"axis": 0})],
+    samples=lambda: [*reduction_samples()(), ((np.zeros((0, 3)),), {"axis": 0})],
 )
 def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -131,7 +134,7 @@ def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fals
     tensor([4., 6.])
     """
     x = as_operand(x)
-    kind = _numbers(x) if dtype is None else dtypes.as_dtype(dtype)
+    kind = sum_dtype(x) if dtype is None else dtypes.as_dtype(dtype)
     return (x,), {"axes": normalise_axes(axis, x.ndim), "keepdims": bool(keepdims), "dtype": kind}
 
 
@@ -163,10 +166,10 @@ def _mean_pullback(
     formula="y[…] = (Σ_k x[…, k]) / |k|",
     kernel=_mean_kernel,
     pullback=_mean_pullback,
-    operations=_count,
+    operations=elements,
     method="mean",
     formula_view=composite_axes,
-    samples=_samples(),
+    samples=reduction_samples(),
 )
 def mean(x: Tensor, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """The arithmetic mean over an axis, several, or all; of integers, a float.
@@ -189,7 +192,9 @@ def mean(x: Tensor, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         {**composite_axes(x, y, axis)[0], "c": correction},
         composite_axes(x, y, axis)[1],
     ),
-    samples=lambda: [(a, {**k, "correction": c}) for a, k in _samples()()[:3] for c in (0, 1)],
+    samples=lambda: [
+        (a, {**k, "correction": c}) for a, k in reduction_samples()()[:3] for c in (0, 1)
+    ],
 )
 def var(
     x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
@@ -213,7 +218,7 @@ def var(
         {**composite_axes(x, y, axis)[0], "c": correction},
         composite_axes(x, y, axis)[1],
     ),
-    samples=lambda: [(a, {**k, "correction": 1}) for a, k in _samples()()[:3]],
+    samples=lambda: [(a, {**k, "correction": 1}) for a, k in reduction_samples()()[:3]],
 )
 def std(
     x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
@@ -229,7 +234,8 @@ def _prod_rest(x: Tensor, axes: Axes) -> Tensor:
     moved = x.permute(order)
     flat = reshape(moved, (*(x.shape[a] for a in kept), -1))
     one = flat[..., :1] * 0 + 1
-    from chainrule.ops.structure import concat
+    from chainrule.ops.joining import concat
+    from chainrule.ops.running import cumulative_prod
 
     before = cumulative_prod(concat([one, flat[..., :-1]], axis=-1), axis=-1)
     after = concat([flat[..., 1:], one], axis=-1)
@@ -252,20 +258,23 @@ def _prod_jvp(t: Tensor, x: Tensor, y: Tensor, *, axes: Axes, keepdims: bool, dt
         _expand(g, x, axes, keepdims) * _prod_rest(x, axes) if x.size else x * 0
     ),
     jvp=_prod_jvp,
-    operations=_count,
+    operations=elements,
     lower="reduce",
     method="prod",
     formula_view=along_axes,
-    samples=lambda: [*_samples()(), ((np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0]]),), {"axis": 1})],
+    samples=lambda: [
+        *reduction_samples()(),
+        ((np.array([[2.0, 0.0, 3.0], [0.0, 0.0, 1.0]]),), {"axis": 1}),
+    ],
 )
 def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; its derivative is right at zeros, too."""
     x = as_operand(x)
-    kind = _numbers(x) if dtype is None else dtypes.as_dtype(dtype)
+    kind = sum_dtype(x) if dtype is None else dtypes.as_dtype(dtype)
     return (x,), {"axes": normalise_axes(axis, x.ndim), "keepdims": bool(keepdims), "dtype": kind}
 
 
-def _extreme_arguments(x: Any, axis: Any, keepdims: bool, name: str) -> Any:
+def nonempty_axes(x: Any, axis: Any, keepdims: bool, name: str) -> Any:
     x = as_operand(x)
     axes = normalise_axes(axis, x.ndim)
     if 0 in [x.shape[a] for a in axes]:
@@ -288,11 +297,11 @@ def _extreme(word: str, reduce: np.ufunc) -> dict[str, Any]:
         "choice": _share_of_ties,
         "vjp": lambda g, x, y, share, *, axes, keepdims: _expand(g, x, axes, keepdims) * share,
         "jvp": lambda t, x, y, share, *, axes, keepdims: sum(t * share, axes, keepdims=keepdims),
-        "operations": _count,
+        "operations": elements,
         "lower": "reduce",
         "formula_view": along_axes,
         "method": word,
-        "samples": _samples(),
+        "samples": reduction_samples(),
     }
 
 
@@ -302,13 +311,13 @@ def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
 
     Where several are equally large the derivative is shared among them, as in PyTorch's `amax`.
     """
-    return _extreme_arguments(x, axis, keepdims, "largest element")
+    return nonempty_axes(x, axis, keepdims, "largest element")
 
 
 @operation(**_extreme("min", np.minimum))
 def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest element over an axis, several, or all; ties as in `max`."""
-    return _extreme_arguments(x, axis, keepdims, "smallest element")
+    return nonempty_axes(x, axis, keepdims, "smallest element")
 
 
 def _arg(word: str, find: Callable[..., Any]) -> dict[str, Any]:
@@ -322,24 +331,26 @@ def _arg(word: str, find: Callable[..., Any]) -> dict[str, Any]:
             reduced_shape(x.shape, axes, keepdims)
         ),
         "reason": "an index jumps, and is flat in between",
-        "operations": _count,
+        "operations": elements,
         "lower": "reduce",
         "formula_view": along_axes,
         "method": f"arg{word}",
-        "samples": lambda: [s for s in _samples()() if not isinstance(s[1].get("axis"), tuple)],
+        "samples": lambda: [
+            s for s in reduction_samples()() if not isinstance(s[1].get("axis"), tuple)
+        ],
     }
 
 
 @constant_op(**_arg("max", np.argmax))
 def argmax(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis, or in the flattened array."""
-    return _extreme_arguments(x, axis, keepdims, "largest element")
+    return nonempty_axes(x, axis, keepdims, "largest element")
 
 
 @constant_op(**_arg("min", np.argmin))
 def argmin(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis, or in the flattened array."""
-    return _extreme_arguments(x, axis, keepdims, "smallest element")
+    return nonempty_axes(x, axis, keepdims, "smallest element")
 
 
 def _truth(name: str, forward: Callable[..., Any], formula: str) -> dict[str, Any]:
@@ -351,7 +362,7 @@ def _truth(name: str, forward: Callable[..., Any], formula: str) -> dict[str, An
         ),
         "forward": lambda x, *, axes, keepdims: forward(x, axes, keepdims=keepdims),
         "reason": "a truth value jumps",
-        "operations": _count,
+        "operations": elements,
         "lower": "reduce",
         "formula_view": along_axes,
         "method": name,
@@ -377,209 +388,3 @@ def any(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
 def all(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether every element is true (not zero)."""
     return _truth_arguments(x, axis, keepdims)
-
-
-def _running_arguments(x: Any, axis: Any, dtype: Any) -> Any:
-    x = as_operand(x)
-    if axis is None:
-        if x.ndim != 1:
-            raise ShapeError(
-                f"a running total of an array of shape {x.shape} needs an axis=; only with one "
-                "dimension is it clear"
-            )
-        axis = 0
-    kind = _numbers(x) if dtype is None else dtypes.as_dtype(dtype)
-    return (x,), {"axis": normalise_axis(axis, x.ndim), "dtype": kind}
-
-
-def _running_samples() -> list:
-    x = np.sin(np.arange(1.0, 13.0) * 1.7).reshape(3, 4)
-    return [((x,), {"axis": 1}), ((x[0],), {}), ((x,), {"axis": 0})]
-
-
-@linear(
-    formula="y[…, i] = Σ_{k ≤ i} x[…, k]",
-    shape=lambda x, *, axis, dtype: (x.shape, dtype),
-    forward=lambda x, *, axis, dtype: np.cumsum(x, axis, dtype),
-    transpose=lambda g, x, *, axis, dtype: flip(
-        cumulative_sum(flip(g, axis=axis), axis=axis), axis=axis
-    ),
-    operations=_count,
-    lower="scan",
-    formula_view=along_axis,
-    samples=_running_samples,
-)
-def cumulative_sum(x: Any, /, *, axis: Any = None, dtype: Any = None) -> Any:
-    """Running sums along an axis.
-
-    >>> import chainrule as cr
-    >>> cr.cumulative_sum(cr.asarray([1.0, 2.0, 3.0]))
-    tensor([1., 3., 6.])
-    """
-    return _running_arguments(x, axis, dtype)
-
-
-def _cumprod_matrix(x: Tensor, axis: int) -> Tensor:
-    """∂y_i/∂x_k for running products along the last axis: the product of x_j, j ≤ i, j ≠ k."""
-    n = x.shape[axis]
-    moved = x.permute(*(a for a in range(x.ndim) if a != axis), axis)
-    eye = Tensor(np.eye(n, dtype=bool))
-    grid = where(eye, 1.0, reshape(moved, (*moved.shape[:-1], 1, n)))
-    below = cumulative_prod(grid, axis=-1)  # [k, i]: with x_k taken as 1
-    return where(Tensor(np.triu(np.ones((n, n), bool))), below, 0.0)
-
-
-def _cumprod_pull(g: Tensor, x: Tensor, axis: int, equation: str) -> Tensor:
-    matrix = _cumprod_matrix(x, axis)
-    order = (*(a for a in range(x.ndim) if a != axis), axis)
-    moved = g.permute(order)
-    column = reshape(moved, (*moved.shape, 1))
-    product = (matrix if equation == "pull" else matrix.mT) @ column
-    inverse = tuple(int(i) for i in np.argsort(order))
-    return reshape(product, moved.shape).permute(inverse)
-
-
-@operation(
-    formula="y[…, i] = Π_{k ≤ i} x[…, k]",
-    shape=lambda x, *, axis, dtype: (x.shape, dtype),
-    forward=lambda x, *, axis, dtype: np.cumprod(x, axis, dtype),
-    vjp=lambda g, x, y, *, axis, dtype: _cumprod_pull(g, x, axis, "pull"),
-    jvp=lambda t, x, y, *, axis, dtype: _cumprod_pull(t, x, axis, "push"),
-    operations=_count,
-    lower="scan",
-    formula_view=along_axis,
-    samples=lambda: [*_running_samples(), ((np.array([2.0, 0.0, 3.0, 0.0]),), {})],
-)
-def cumulative_prod(x: Any, /, *, axis: Any = None, dtype: Any = None) -> Any:
-    """Running products along an axis; its derivative is right at zeros, too."""
-    return _running_arguments(x, axis, dtype)
-
-
-def _steady(x: Tensor, axis: Any) -> Tensor:
-    """The maximum along the axes, a constant; 0 where it is infinite, to not meet ∞ − ∞."""
-    from chainrule.ops.arithmetic import isfinite
-
-    peak = max(stop_gradient(x), axis, keepdims=True)
-    return where(isfinite(peak), peak, 0.0)
-
-
-def _logsumexp_kernel(
-    x: np.ndarray, *, axis: Any, keepdims: bool
-) -> tuple[np.ndarray, tuple[np.ndarray]]:
-    axes = normalise_axes(axis, x.ndim)
-    peak = np.maximum.reduce(x, axes, keepdims=True)
-    peak = np.where(np.isfinite(peak), peak, 0).astype(x.dtype, copy=False)
-    full = np.log(np.add.reduce(np.exp(x - peak), axes, keepdims=True)) + peak
-    return full.reshape(reduced_shape(x.shape, axes, keepdims)), (full,)
-
-
-def _logsumexp_pullback(
-    wanted: Any, g: np.ndarray, x: np.ndarray, *, y: Any, residual: Any, axis: Any, keepdims: bool
-) -> tuple[np.ndarray]:
-    (full,) = residual
-    return (g.reshape(full.shape) * np.exp(x - full),)
-
-
-@composite(
-    formula="y[…] = log(Σ_k exp(x[…, k]))",
-    kernel=_logsumexp_kernel,
-    pullback=_logsumexp_pullback,
-    check=lambda x, *, axis, keepdims: _extreme_arguments(x, axis, keepdims, "logarithm of a sum"),
-    operations=lambda y, x, **attrs: 12 * math.prod(x.shape),
-    method="logsumexp",
-    formula_view=composite_axes,
-    samples=lambda: [*_samples()(), ((np.array([800.0, 801.0]),), {})],
-)
-def logsumexp(x: Tensor, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """log Σ exp(x) over an axis, several, or all, without overflow.
-
-    The largest element m is taken out first: m + log Σ exp(x − m).
-
-    >>> import chainrule as cr
-    >>> round(cr.logsumexp(cr.asarray([1000.0, 1000.0])).item(), 3)
-    1000.693
-    """
-    peak = _steady(x, axis)
-    total = log(sum(exp(x - peak), axis, keepdims=True)) + peak
-    return reshape(total, reduced_shape(x.shape, normalise_axes(axis, x.ndim), keepdims))
-
-
-def _softmax_kernel(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, tuple]:
-    y = x - np.maximum.reduce(x, axis, keepdims=True)
-    np.exp(y, y)
-    y /= np.add.reduce(y, axis, keepdims=True)
-    return y, ()
-
-
-def _softmax_pullback(
-    wanted: Any, g: np.ndarray, x: np.ndarray, *, y: np.ndarray, residual: Any, axis: int
-) -> tuple[np.ndarray]:
-    gy = g * y
-    gy -= y * np.add.reduce(gy, axis, keepdims=True)
-    return (gy,)
-
-
-def _softmax_samples() -> list:
-    x = np.sin(np.arange(1.0, 13.0) * 1.7).reshape(3, 4) * 3
-    return [((x,), {"axis": -1}), ((x,), {"axis": 0}), ((np.array([90.0, -90.0, 0.0]),), {})]
-
-
-def _softmax_check(x: Tensor, *, axis: int) -> None:
-    from chainrule.errors import DTypeError
-
-    if not dtypes.is_float(x.dtype):
-        raise DTypeError(f"probabilities are made from floating-point logits, not {x.dtype}")
-    if not x.shape[normalise_axis(axis, x.ndim)]:
-        raise ShapeError(f"there is nothing to distribute over in axis {axis} of {x.shape}")
-
-
-@composite(
-    formula="y[…, i] = exp(x[…, i]) / Σ_j exp(x[…, j])",
-    kernel=_softmax_kernel,
-    pullback=_softmax_pullback,
-    check=_softmax_check,
-    operations=lambda y, x, **attrs: 13 * math.prod(x.shape),
-    method="softmax",
-    formula_view=lambda x, y, axis=-1: along_axis(x, y, axis),
-    samples=_softmax_samples,
-)
-def softmax(x: Tensor, /, axis: int = -1) -> Tensor:
-    """Positive numbers that add up to 1 along the axis, in the proportions of exp(x).
-
-    >>> import chainrule as cr
-    >>> cr.softmax(cr.asarray([0.0, 0.0]))
-    tensor([0.5, 0.5])
-    """
-    return exp(log_softmax(x, axis))
-
-
-def _log_softmax_kernel(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, tuple]:
-    y = x - np.maximum.reduce(x, axis, keepdims=True)
-    y -= np.log(np.add.reduce(np.exp(y), axis, keepdims=True))
-    return y, ()
-
-
-def _log_softmax_pullback(
-    wanted: Any, g: np.ndarray, x: np.ndarray, *, y: np.ndarray, residual: Any, axis: int
-) -> tuple[np.ndarray]:
-    return (g - np.exp(y) * np.add.reduce(g, axis, keepdims=True),)
-
-
-@composite(
-    formula="y[…, i] = x[…, i] − log(Σ_j exp(x[…, j]))",
-    kernel=_log_softmax_kernel,
-    pullback=_log_softmax_pullback,
-    check=_softmax_check,
-    operations=lambda y, x, **attrs: 13 * math.prod(x.shape),
-    method="log_softmax",
-    formula_view=lambda x, y, axis=-1: along_axis(x, y, axis),
-    samples=_softmax_samples,
-)
-def log_softmax(x: Tensor, /, axis: int = -1) -> Tensor:
-    """log softmax(x), exact where softmax would round to 0.
-
-    >>> import chainrule as cr
-    >>> cr.log_softmax(cr.asarray([0.0, 1000.0]))
-    tensor([-1000.,     0.])
-    """
-    return x - logsumexp(x, axis, keepdims=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import AxisError, DTypeError, ShapeError
+from chainrule.errors import AxisError, ShapeError
 from chainrule.ops.declare import Operation, composite, constant_op, linear
+from chainrule.ops.domain import sampled
 from chainrule.ops.operation import operands
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
@@ -22,10 +22,10 @@ from chainrule.tensor.shapes import (
 )
 from chainrule.tensor.tensor import Tensor, attach
 
-INTERNAL = ("identity", "pad_zeros", "sum_to")
+INTERNAL = ("identity", "sum_to", "no_cost")
 
 
-def _no_cost(y: Any, *xs: Any, **attrs: Any) -> int:
+def no_cost(y: Any, *xs: Any, **attrs: Any) -> int:
     return 0
 
 
@@ -35,21 +35,15 @@ def _view(op: Operation) -> Operation:
     return op
 
 
-def _x(*shape: int) -> np.ndarray:
-    """Distinct sample values of a shape."""
-    n = int(np.prod(shape))
-    return np.sin(np.arange(1, n + 1) * 1.7).reshape(shape) * 2
-
-
 @_view
 @linear(
     formula="x",
     shape=lambda x: (x.shape, x.dtype),
     forward=lambda x: x,
     transpose=lambda g, x: g,
-    operations=_no_cost,
+    operations=no_cost,
     lower="view",
-    samples=lambda: [((_x(2, 3),), {}), ((_x(),), {})],
+    samples=lambda: [((sampled(2, 3),), {}), ((sampled(),), {})],
 )
 def identity(x: Any, /) -> Any:
     """x itself, as a value of its own in the graph."""
@@ -62,10 +56,10 @@ def identity(x: Any, /) -> Any:
     shape=lambda x: (x.shape, x.dtype),
     forward=lambda x: x,
     reason="it is where derivatives were asked to stop",
-    operations=_no_cost,
+    operations=no_cost,
     lower="view",
     method="stop_gradient",
-    samples=lambda: [((_x(2, 3),), {})],
+    samples=lambda: [((sampled(2, 3),), {})],
 )
 def stop_gradient(x: Any, /) -> Any:
     """x as a constant: no derivative flows through.
@@ -82,10 +76,10 @@ def stop_gradient(x: Any, /) -> Any:
     shape=lambda x, *, dtype: (x.shape, dtype),
     forward=lambda x, *, dtype: x.astype(dtype),
     transpose=lambda g, x, *, dtype: g.astype(x.dtype),
-    operations=_no_cost,
+    operations=no_cost,
     lower="convert",
     method="astype",
-    samples=lambda: [((_x(2, 3), dtypes.float64), {})],
+    samples=lambda: [((sampled(2, 3), dtypes.float64), {})],
 )
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """x in another dtype. Derivatives pass between floating-point dtypes.
@@ -122,9 +116,13 @@ def _reshape_arguments(x: Tensor, shape: Any) -> tuple[int, ...]:
     shape=lambda x, *, shape: (shape, x.dtype),
     forward=lambda x, *, shape: x.reshape(shape),
     transpose=lambda g, x, *, shape: reshape(g, x.shape),
-    operations=_no_cost,
+    operations=no_cost,
     lower="view",
-    samples=lambda: [((_x(2, 6), (3, -1)), {}), ((_x(), (1, 1)), {}), ((_x(0, 3), (3, 0)), {})],
+    samples=lambda: [
+        ((sampled(2, 6), (3, -1)), {}),
+        ((sampled(), (1, 1)), {}),
+        ((sampled(0, 3), (3, 0)), {}),
+    ],
 )
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Any:
     """The same elements, in row-major order, in another shape; one size may be -1.
@@ -161,9 +159,9 @@ def _axes_permutation(x: Tensor, axes: Any) -> tuple[int, ...]:
     shape=lambda x, *, axes: (tuple(x.shape[a] for a in axes), x.dtype),
     forward=lambda x, *, axes: x.transpose(axes),
     transpose=lambda g, x, *, axes: permute_dims(g, tuple(int(i) for i in np.argsort(axes))),
-    operations=_no_cost,
+    operations=no_cost,
     lower="view",
-    samples=lambda: [((_x(2, 3, 4), (2, 0, 1)), {}), ((_x(), ()), {})],
+    samples=lambda: [((sampled(2, 3, 4), (2, 0, 1)), {}), ((sampled(), ()), {})],
 )
 def permute_dims(x: Any, /, axes: Any) -> Any:
     """x with its axes in another order: axis i of the result is axis axes[i] of x."""
@@ -191,8 +189,8 @@ def _transpose(self: Tensor, *axes: Any) -> Tensor:
 
 @composite(
     formula="y[…, j, i] = x[…, i, j]",
-    operations=_no_cost,
-    samples=lambda: [((_x(2, 3),), {}), ((_x(2, 3, 4),), {})],
+    operations=no_cost,
+    samples=lambda: [((sampled(2, 3),), {}), ((sampled(2, 3, 4),), {})],
 )
 def matrix_transpose(x: Tensor, /) -> Tensor:
     """The last two axes exchanged."""
@@ -251,10 +249,14 @@ _property("mT", lambda self: matrix_transpose(self))
     shape=lambda x, *, shape: (_broadcast_target(x, shape), x.dtype),
     forward=lambda x, *, shape: np.broadcast_to(x, shape),
     transpose=lambda g, x, *, shape: sum_to(g, x.shape),
-    operations=_no_cost,
+    operations=no_cost,
     lower="view",
     method="broadcast_to",
-    samples=lambda: [((_x(3, 1), (2, 3, 4)), {}), ((_x(), (2,)), {}), ((_x(1, 2), (0, 2)), {})],
+    samples=lambda: [
+        ((sampled(3, 1), (2, 3, 4)), {}),
+        ((sampled(), (2,)), {}),
+        ((sampled(1, 2), (0, 2)), {}),
+    ],
 )
 def broadcast_to(x: Any, /, shape: Any) -> Any:
     """x repeated along axes of size 1, and along new axes in front, to fill `shape`."""
@@ -287,7 +289,7 @@ def _sum_to(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     operations=lambda y, x, **attrs: int(np.prod(x.shape)),
     lower="reduce",
     method="sum_to",
-    samples=lambda: [((_x(2, 3, 4), (3, 1)), {}), ((_x(2, 3), ()), {})],
+    samples=lambda: [((sampled(2, 3, 4), (3, 1)), {}), ((sampled(2, 3), ()), {})],
 )
 def sum_to(x: Any, /, shape: Any) -> Any:
     """The sum over the axes that broadcasting `shape` to x repeated: broadcast_to's transpose."""
@@ -302,8 +304,8 @@ def _broadcast_of(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 @composite(
     formula="y⟨n⟩ = x⟨n⟩",
-    operations=_no_cost,
-    samples=lambda: [((_x(2, 3),), {"axis": 1})],
+    operations=no_cost,
+    samples=lambda: [((sampled(2, 3),), {"axis": 1})],
 )
 def expand_dims(x: Tensor, /, axis: int | tuple[int, ...] = 0) -> Tensor:
     """x with an axis of size 1 put in at `axis` (or at several)."""
@@ -318,8 +320,8 @@ def expand_dims(x: Tensor, /, axis: int | tuple[int, ...] = 0) -> Tensor:
 
 @composite(
     formula="y⟨n⟩ = x⟨n⟩",
-    operations=_no_cost,
-    samples=lambda: [((_x(1, 3, 1),), {"axis": (0, 2)}), ((_x(1, 3),), {"axis": 0})],
+    operations=no_cost,
+    samples=lambda: [((sampled(1, 3, 1),), {"axis": (0, 2)}), ((sampled(1, 3),), {"axis": 0})],
 )
 def squeeze(x: Tensor, /, axis: int | tuple[int, ...] | None = None) -> Tensor:
     """x without axes of size 1: the named ones, or all with None."""
@@ -342,8 +344,8 @@ attach("unsqueeze")(lambda self, axis: expand_dims(self, axis))
 
 @composite(
     formula="y⟨n⟩ = x⟨n⟩",
-    operations=_no_cost,
-    samples=lambda: [((_x(2, 3, 4),), {"start_axis": 1}), ((_x(),), {})],
+    operations=no_cost,
+    samples=lambda: [((sampled(2, 3, 4),), {"start_axis": 1}), ((sampled(),), {})],
 )
 def flatten(x: Tensor, /, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from `start_axis` to `end_axis` made into one."""
@@ -359,168 +361,6 @@ def flatten(x: Tensor, /, start_axis: int = 0, end_axis: int = -1) -> Tensor:
 attach("flatten")(lambda self, start_axis=0, end_axis=-1: flatten(self, start_axis, end_axis))
 
 
-def _joined_shape(*xs: Any, axis: int) -> tuple[tuple[int, ...], np.dtype]:
-    first = xs[0].shape
-    for i, x in enumerate(xs):
-        if len(x.shape) != len(first) or any(
-            m != n for j, (m, n) in enumerate(zip(first, x.shape, strict=True)) if j != axis
-        ):
-            raise ShapeError(
-                f"arrays joined along axis {axis} have equal sizes in the others: the first is "
-                f"{first}, number {i} is {x.shape}"
-            )
-    dtype = xs[0].dtype
-    for x in xs[1:]:
-        dtype = dtypes.promote(dtype, x.dtype)
-    total = builtins.sum(x.shape[axis] for x in xs)
-    return (*first[:axis], total, *first[axis + 1 :]), dtype
-
-
-def _concatenate(*xs: np.ndarray, axis: int) -> np.ndarray:
-    dtype = xs[0].dtype
-    for x in xs[1:]:
-        dtype = dtypes.promote(dtype, x.dtype)
-    return np.concatenate(xs, axis, dtype=dtype)
-
-
-def _split_again(g: Tensor, *xs: Any, axis: int) -> tuple[Tensor, ...]:
-    parts, start = [], 0
-    for x in xs:
-        stop = start + x.shape[axis]
-        key = (*(slice(None),) * axis, slice(start, stop))
-        part = g[key]
-        parts.append(part if part.dtype == x.dtype else part.astype(x.dtype))
-        start = stop
-    return tuple(parts)
-
-
-def _several(xs: Any, name: str) -> list[Tensor]:
-    tensors = [as_operand(x) for x in xs]
-    if not tensors:
-        raise ShapeError(f"{name} needs at least one array")
-    return tensors
-
-
-@linear(
-    formula="y[…, i, …] = the parts of x one after the other along axis",
-    display_only=True,
-    shape=_joined_shape,
-    forward=_concatenate,
-    transpose=_split_again,
-    operations=_no_cost,
-    lower="concatenate",
-    samples=lambda: [
-        (([_x(2, 3), _x(2, 1) + 1],), {"axis": 1}),
-        (([_x(0, 2), _x(2, 2)],), {"axis": 0}),
-        (([_x(2), _x(2, 2)],), {"axis": None}),
-    ],
-)
-def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Any:
-    """Arrays joined along an axis that they have; with `axis=None`, flattened first.
-
-    >>> import chainrule as cr
-    >>> cr.concat([cr.asarray([1.0]), cr.asarray([2.0, 3.0])])
-    tensor([1., 2., 3.])
-    """
-    tensors = _several(arrays, "concat")
-    if axis is None:
-        tensors = [reshape(x, (-1,)) for x in tensors]
-        axis = 0
-    if tensors[0].ndim == 0:
-        raise ShapeError("numbers without dimensions have no axis to be joined along; use stack")
-    return tuple(tensors), {"axis": normalise_axis(axis, tensors[0].ndim)}
-
-
-@located
-def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Tensor:
-    """Arrays of one shape joined along a new axis.
-
-    >>> import chainrule as cr
-    >>> cr.stack([cr.asarray([1.0, 2.0]), cr.asarray([3.0, 4.0])]).shape
-    (2, 2)
-    """
-    tensors = _several(arrays, "stack")
-    position = normalise_axis(axis, tensors[0].ndim + 1)
-    return concat([expand_dims(x, position) for x in tensors], axis=position)
-
-
-@located
-def unstack(x: Any, /, *, axis: int = 0) -> tuple[Tensor, ...]:
-    """The slices of x along an axis, without it."""
-    x = as_operand(x)
-    position = normalise_axis(axis, x.ndim)
-    front = (slice(None),) * position
-    return tuple(x[(*front, i)] for i in range(x.shape[position]))
-
-
-def _padded_shape(x: Any, *, widths: Any, value: float) -> tuple[tuple[int, ...], np.dtype]:
-    return tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype
-
-
-def _crop(g: Tensor, x: Any, *, widths: Any, value: float) -> Tensor:
-    return g[tuple(slice(a, a + n) for n, (a, b) in zip(x.shape, widths, strict=True))]
-
-
-def _pad_arguments(x: Tensor, widths: Any) -> tuple[tuple[int, int], ...]:
-    if hasattr(widths, "__index__"):
-        widths = (widths, widths)
-    if len(widths) == 2 and all(hasattr(w, "__index__") for w in widths):
-        widths = (widths,) * x.ndim
-    pairs = [(w, w) if hasattr(w, "__index__") else tuple(w) for w in widths]
-    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise ShapeError(
-            f"pad takes a (before, after) pair of widths for each of the {x.ndim} axes of "
-            f"{x.shape}, not {widths!r}"
-        )
-    return tuple((int(a), int(b)) for a, b in pairs)
-
-
-@linear(
-    formula="y = x, within a border of zeros",
-    display_only=True,
-    shape=lambda x, *, widths: (
-        tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)),
-        x.dtype,
-    ),
-    forward=lambda x, *, widths: np.pad(x, widths) if x.ndim else x,
-    transpose=lambda g, x, *, widths: g[
-        tuple(slice(a, a + n) for n, (a, b) in zip(x.shape, widths, strict=True))
-    ],
-    operations=_no_cost,
-    lower="pad",
-    samples=lambda: [((_x(2, 3), ((1, 0), (0, 2))), {}), ((_x(2), 1), {})],
-)
-def pad_zeros(x: Any, /, pad_width: Any) -> Any:
-    """x within a border of zeros."""
-    x = as_operand(x)
-    return (x,), {"widths": _pad_arguments(x, pad_width)}
-
-
-@composite(
-    formula="y = x, within a border of value",
-    display_only=True,
-    operations=_no_cost,
-    samples=lambda: [((_x(2, 3),), {"pad_width": ((1, 0), (0, 2)), "value": 2.0})],
-)
-def pad(x: Tensor, /, pad_width: Any, value: float = 0.0) -> Tensor:
-    """x within a border of one value.
-
-    Args:
-        pad_width: one number, one (before, after) pair, or a pair for each axis.
-
-    >>> import chainrule as cr
-    >>> cr.pad(cr.asarray([1.0]), (1, 2), value=7.0)
-    tensor([7., 1., 7., 7.])
-    """
-    inside = pad_zeros(x, pad_width)
-    if value == 0:
-        return inside
-    border = np.full(inside.shape, value, inside.dtype)
-    widths = _pad_arguments(x, pad_width)
-    border[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths, strict=True))] = 0
-    return inside + Tensor(border)
-
-
 @_view
 @linear(
     formula="y = x, read backwards along the axes",
@@ -528,32 +368,14 @@ def pad(x: Tensor, /, pad_width: Any, value: float = 0.0) -> Tensor:
     shape=lambda x, *, axes: (x.shape, x.dtype),
     forward=lambda x, *, axes: np.flip(x, axes),
     transpose=lambda g, x, *, axes: flip(g, axis=axes),
-    operations=_no_cost,
+    operations=no_cost,
     lower="view",
-    samples=lambda: [((_x(2, 3),), {"axis": 1}), ((_x(2, 3),), {})],
+    samples=lambda: [((sampled(2, 3),), {"axis": 1}), ((sampled(2, 3),), {})],
 )
 def flip(x: Any, /, *, axis: Any = None) -> Any:
     """x with the order of its elements reversed along an axis, several, or all."""
     x = as_operand(x)
     return (x,), {"axes": normalise_axes(axis, x.ndim)}
-
-
-@located
-def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Tensor:
-    """x with its elements moved on by `shift` along an axis; the last ones come back in front."""
-    x = as_operand(x)
-    if axis is None:
-        return reshape(roll(reshape(x, (-1,)), shift, axis=0), x.shape)
-    shifts = (shift,) if hasattr(shift, "__index__") else tuple(shift)
-    axes = (axis,) if hasattr(axis, "__index__") else tuple(axis)
-    for s, a in zip(shifts * len(axes) if len(shifts) == 1 else shifts, axes, strict=True):
-        a = normalise_axis(a, x.ndim)
-        n = x.shape[a]
-        if n and s % n:
-            front = (slice(None),) * a
-            cut = n - s % n
-            x = concat([x[(*front, slice(cut, n))], x[(*front, slice(0, cut))]], axis=a)
-    return x
 
 
 @located
@@ -568,89 +390,6 @@ def tile(x: Any, repetitions: Sequence[int], /) -> Tensor:
     wide = tuple(n for count, size in zip(counts, shape, strict=True) for n in (count, size))
     final = tuple(c * n for c, n in zip(counts, shape, strict=True))
     return reshape(broadcast_to(reshape(x, between), wide), final)
-
-
-def _where_shape(condition: Any, a: Any, b: Any) -> tuple[tuple[int, ...], np.dtype]:
-    if condition.dtype != dtypes.bool_:
-        raise DTypeError(
-            f"the condition is boolean, and this one is {condition.dtype}; compare, as in x > 0"
-        )
-    return broadcast_shapes(condition.shape, a.shape, b.shape), dtypes.promote(a.dtype, b.dtype)
-
-
-def _where_transpose(g: Tensor, condition: Tensor, a: Any, b: Any) -> tuple:
-    zero = Tensor(np.zeros((), g.dtype))
-    return (
-        None,
-        _fit(where(condition, g, zero), a) if dtypes.is_float(a.dtype) else None,
-        _fit(where(condition, zero, g), b) if dtypes.is_float(b.dtype) else None,
-    )
-
-
-def _fit(g: Tensor, x: Any) -> Tensor:
-    g = g if g.shape == x.shape else sum_to(g, x.shape)
-    return g if g.dtype == x.dtype else g.astype(x.dtype)
-
-
-def _where_forward(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    dtype = dtypes.promote(a.dtype, b.dtype)
-    result = np.where(condition, a, b)
-    return result if result.dtype == dtype else result.astype(dtype)
-
-
-@linear(
-    formula="x1 if condition else x2",
-    shape=_where_shape,
-    forward=_where_forward,
-    transpose=_where_transpose,
-    lower="select",
-    samples=lambda: [
-        ((np.array([True, False, True]), _x(3), _x(2, 1)), {}),
-        ((np.array(True), _x(2), 0.5), {}),
-    ],
-)
-def where(condition: Any, x1: Any, x2: Any, /) -> Any:
-    """x1 where the condition holds, else x2; all three broadcast.
-
-    >>> import chainrule as cr
-    >>> x = cr.asarray([-1.0, 2.0])
-    >>> cr.where(x > 0, x, 0.0)
-    tensor([0., 2.])
-    """
-    condition = as_operand(condition)
-    scalar1, scalar2 = (isinstance(v, (int, float)) for v in (x1, x2))
-    if scalar1 and not scalar2:
-        x2 = as_operand(x2)
-        x1 = Tensor(np.asarray(x1, dtypes.scalar_dtype(x1, x2.dtype)))
-    elif scalar2 and not scalar1:
-        x1 = as_operand(x1)
-        x2 = Tensor(np.asarray(x2, dtypes.scalar_dtype(x2, x1.dtype)))
-    return operands(condition, x1, x2), {}
-
-
-def _triangle(x: Any, k: int, keep: Any) -> Tensor:
-    x = as_operand(x)
-    if x.ndim < 2:
-        raise ShapeError(f"a matrix has two axes or more, and this is of shape {x.shape}")
-    return where(Tensor(keep(np.ones(x.shape[-2:], bool), k)), x, 0)
-
-
-@located
-def tril(x: Any, /, *, k: int = 0) -> Tensor:
-    """The lower triangle of matrices, zeros above diagonal k.
-
-    >>> import chainrule as cr
-    >>> cr.tril(cr.ones((2, 2)))
-    tensor([[1., 0.],
-            [1., 1.]])
-    """
-    return _triangle(x, k, np.tril)
-
-
-@located
-def triu(x: Any, /, *, k: int = 0) -> Tensor:
-    """The upper triangle of matrices, zeros below diagonal k."""
-    return _triangle(x, k, np.triu)
 
 
 @located

@@ -11,11 +11,13 @@ import numpy as np
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.activation import softplus
 from chainrule.ops.arithmetic import abs, maximum, square
+from chainrule.ops.choosing import where
 from chainrule.ops.exponential import exp, log
 from chainrule.ops.indexing import take
 from chainrule.ops.losses import softmax_cross_entropy
-from chainrule.ops.reduction import log_softmax, mean, sum
-from chainrule.ops.structure import moveaxis, where
+from chainrule.ops.reduction import mean, sum
+from chainrule.ops.softmax import log_softmax
+from chainrule.ops.structure import moveaxis
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.locate import located

@@ -13,7 +13,9 @@ import pytest
 
 import chainrule as cr
 import chainrule.ops
-from chainrule.ops.declare import Composite, ConstantOp, Elementwise, elementwise
+from chainrule.ops.composite import Composite
+from chainrule.ops.declare import ConstantOp, elementwise
+from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.operation import registry
 from chainrule.tensor.graph import FULL, OFF, leaf, recording
 from chainrule.tensor.tensor import Tensor

@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.nn.layers.layer import FunctionLayer, Layer
 from chainrule.ops import activation as ops
-from chainrule.ops.reduction import log_softmax, softmax
+from chainrule.ops.softmax import log_softmax, softmax
 from chainrule.ops.trigonometry import tanh
 from chainrule.tensor.tensor import Tensor
 

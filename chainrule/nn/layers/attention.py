@@ -15,10 +15,12 @@ from chainrule.nn.layers.layer import Layer, cast, positive
 from chainrule.nn.layers.linear import Linear
 from chainrule.nn.module import Parameter
 from chainrule.ops.attention import scaled_dot_product_attention
+from chainrule.ops.choosing import where
 from chainrule.ops.linear_algebra import linear, matmul
 from chainrule.ops.random import dropout
-from chainrule.ops.reduction import mean, softmax
-from chainrule.ops.structure import matrix_transpose, permute_dims, reshape, where
+from chainrule.ops.reduction import mean
+from chainrule.ops.softmax import softmax
+from chainrule.ops.structure import matrix_transpose, permute_dims, reshape
 from chainrule.tensor.creation import as_operand, zeros
 from chainrule.tensor.tensor import Tensor
 
