@@ -166,7 +166,7 @@ def clip(x: Tensor, /, min: float | None = None, max: float | None = None) -> Te
         x = where(x < min, min, x)
     if max is not None:
         x = where(x > max, max, x)
-    return x
+    return +x if min is None and max is None else x
 
 
 def _compare(name: str, forward: np.ufunc, sign: str, operator: str, accepts: str) -> Elementwise:

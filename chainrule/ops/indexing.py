@@ -14,7 +14,7 @@ from chainrule.ops.operation import operands
 from chainrule.ops.structure import expand_dims, stop_gradient, sum_to
 from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
-from chainrule.tensor.creation import as_operand
+from chainrule.tensor.creation import as_operand, asarray
 from chainrule.tensor.graph import OFF, state
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
@@ -30,17 +30,20 @@ def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
     parts = key if isinstance(key, tuple) else (key,)
     pattern: list[Any] = []
     arrays: list[Tensor] = []
+    masks: list[tuple[int, tuple[int, ...]]] = []
     for part in parts:
         if part is None or part is Ellipsis:
             pattern.append(part)
         elif isinstance(part, slice):
             pattern.append((_whole(part.start), _whole(part.stop), _whole(part.step)))
+            if pattern[-1][2] == 0:
+                raise ShapeError("the step of a slice cannot be 0")
         elif isinstance(part, (bool, np.bool_)):
             raise DTypeError("True and False are no indices; write x[None] for a new axis")
         elif isinstance(part, (Tensor, np.ndarray, list)) or hasattr(part, "__array__"):
             index = as_operand(part) if not isinstance(part, list) else _listed(part)
             if index.dtype == dtypes.bool_:
-                _check_mask(index.shape, shape, pattern)
+                masks.append((len(pattern), index.shape))
                 found = np.nonzero(index._concrete("a mask"))
                 pattern.extend([_ARRAY] * len(found))
                 arrays.extend(Tensor(f) for f in found)
@@ -57,13 +60,17 @@ def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
                 )
         else:
             pattern.append(_whole(part))
+    for position, mask in masks:
+        _check_mask(mask, shape, pattern, position)
     return tuple(pattern), arrays
 
 
-def _check_mask(mask: tuple[int, ...], shape: tuple[int, ...], before: list[Any]) -> None:
-    if Ellipsis in before:
-        return
-    start = sum(p is not None for p in before)
+def _check_mask(
+    mask: tuple[int, ...], shape: tuple[int, ...], pattern: list[Any], position: int
+) -> None:
+    start = sum(p is not None for p in pattern[:position])
+    if Ellipsis in pattern[:position]:  # then the axes are counted from the right
+        start = len(shape) - sum(p is not None for p in pattern[position:])
     covered = shape[start : start + len(mask)]
     if mask != covered:
         raise ShapeError(
@@ -261,6 +268,8 @@ def setitem(x: Any, key: Any, value: Any, /) -> Any:
     """x with `value` at `key`, as a new array: what `x[key] = value` gives the handle x."""
     x = as_operand(x)
     pattern, arrays = _static(key, x.shape)
+    if isinstance(value, int) and x.dtype.kind in "iu":
+        value = asarray(value, dtype=x.dtype)  # refuses what does not fit, and would wrap around
     value = as_operand(value)
     if value.dtype.kind == "c" and x.dtype.kind != "c":
         raise DTypeError(f"a complex value does not fit into an array of {x.dtype}")

@@ -15,8 +15,16 @@ from chainrule.errors import DTypeError
 from chainrule.optim.optimizer import Optimizer
 
 
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise DTypeError(f"{name} is a whole number of at least {least}, not {value!r}")
+    return value
+
+
 class Schedule:
-    """The base: `factor(step, group index)` times the learning rate that the optimiser began with.
+    """The base: `factor(step)` times the learning rate that the optimiser began with.
+
+    A group that is added to the optimiser later keeps its own rate.
 
     Attributes:
         last_epoch: how often `step()` was called.
@@ -40,7 +48,7 @@ class Schedule:
         raise NotImplementedError
 
     def _write(self) -> None:
-        for i, group in enumerate(self.optimizer.param_groups):
+        for i, group in zip(range(len(self.base_lrs)), self.optimizer.param_groups, strict=False):
             group["lr"] = self.rate(self.last_epoch, i)
 
     def step(self) -> None:
@@ -70,6 +78,8 @@ class LambdaLR(Schedule):
         self.lambdas: Any = (
             tuple(lr_lambda) if isinstance(lr_lambda, (list, tuple)) else (lr_lambda,) * n
         )
+        if len(self.lambdas) != n or not all(map(callable, self.lambdas)):
+            raise DTypeError(f"lr_lambda is a function of the step, or a list of {n}, one a group")
         super().__init__(optimizer)
 
     def rate(self, step: int, index: int) -> float:
@@ -80,7 +90,7 @@ class StepLR(Schedule):
     """γ to the power ⌊step / step_size⌋."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = _whole("step_size", step_size), gamma
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
@@ -91,6 +101,8 @@ class MultiStepLR(Schedule):
     """γ for each milestone that has been passed."""
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        if not isinstance(milestones, Sequence):
+            raise DTypeError(f"milestones are a list of steps, not {milestones!r}")
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer)
 
@@ -131,7 +143,7 @@ class LinearLR(Schedule):
         total_iters: int = 5,
     ) -> None:
         self.start_factor, self.end_factor = start_factor, end_factor
-        self.total_iters = total_iters
+        self.total_iters = _whole("total_iters", total_iters)
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
@@ -143,7 +155,7 @@ class PolynomialLR(Schedule):
     """(1 − step / total_iters) to a power, then 0."""
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0) -> None:
-        self.total_iters, self.power = total_iters, power
+        self.total_iters, self.power = _whole("total_iters", total_iters), power
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
@@ -157,7 +169,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = _whole("T_max", T_max), eta_min
         super().__init__(optimizer)
 
     def rate(self, step: int, index: int) -> float:
@@ -171,7 +183,8 @@ class CosineAnnealingWarmRestarts(Schedule):
     def __init__(
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0
     ) -> None:
-        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        self.T_0, self.T_mult = _whole("T_0", T_0), _whole("T_mult", T_mult)
+        self.eta_min = eta_min
         super().__init__(optimizer)
 
     def rate(self, step: int, index: int) -> float:
@@ -202,12 +215,15 @@ class OneCycleLR(Schedule):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        if not isinstance(total_steps, int) or total_steps < 2:
-            raise DTypeError(f"total_steps is a whole number of at least 2, not {total_steps!r}")
+        _whole("total_steps", total_steps, 2)
+        if not 0 <= pct_start <= 1:
+            raise DTypeError(f"pct_start lies in [0, 1], and {pct_start} does not")
         if anneal_strategy not in ("cos", "linear"):
             raise DTypeError(f'anneal_strategy is "cos" or "linear", not {anneal_strategy!r}')
         n = len(optimizer.param_groups)
         self.max_lrs = [float(max_lr)] * n if isinstance(max_lr, (int, float)) else list(max_lr)
+        if len(self.max_lrs) != n or not all(rate >= 0 for rate in self.max_lrs):
+            raise DTypeError(f"max_lr is a number of at least 0, or a list of {n}, one a group")
         self.total_steps, self.pct_start, self.anneal_strategy = (
             total_steps,
             pct_start,
@@ -263,6 +279,8 @@ class SequentialLR(Schedule):
                 f"{len(schedulers)} schedules have {len(schedulers) - 1} milestones between them, "
                 f"not {len(milestones)}"
             )
+        if any(isinstance(s, ReduceLROnPlateau) for s in schedulers):
+            raise DTypeError("ReduceLROnPlateau follows a metric, and not the number of steps")
         self.schedulers: Any = tuple(schedulers)
         self.milestones = list(milestones)
         super().__init__(optimizer)
@@ -290,6 +308,8 @@ class ReduceLROnPlateau(Schedule):
     ) -> None:
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise DTypeError('mode is "min" or "max", and threshold_mode "rel" or "abs"')
+        if not 0 <= factor < 1:
+            raise DTypeError(f"factor lies in [0, 1), and {factor} does not")
         self.mode, self.threshold_mode = mode, threshold_mode
         self.shrink, self.patience, self.threshold = factor, patience, threshold
         self.cooldown, self.min_lr, self.eps = cooldown, min_lr, eps

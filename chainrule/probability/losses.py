@@ -14,6 +14,7 @@ from chainrule.ops.arithmetic import abs, maximum, square
 from chainrule.ops.choosing import where
 from chainrule.ops.exponential import exp, log
 from chainrule.ops.indexing import take
+from chainrule.ops.losses import _check as check_labels
 from chainrule.ops.losses import softmax_cross_entropy
 from chainrule.ops.reduction import mean, sum
 from chainrule.ops.softmax import log_softmax
@@ -57,6 +58,16 @@ def _classes_last(input: Tensor) -> Tensor:
     return moveaxis(input, 1, -1) if input.ndim > 2 else input
 
 
+def _class_weight(weight: Any, logits: Tensor) -> Tensor:
+    """A weight for each class, for logits with the classes last."""
+    weight = as_operand(weight).astype(logits.dtype)
+    if weight.shape != logits.shape[-1:]:
+        raise ShapeError(
+            f"weight has one number for each of {logits.shape[-1]} classes, not {weight.shape}"
+        )
+    return weight
+
+
 @located
 def cross_entropy(
     input: Any,
@@ -92,17 +103,12 @@ def cross_entropy(
         raise DTypeError(f"logits are floating-point numbers, and these are {input.dtype}")
     if input.ndim == 0:
         raise ShapeError("logits have a class axis: (C,), (N, C) or (N, C, d1, …)")
-    if not 0 <= label_smoothing <= 1:
-        raise DTypeError(f"label_smoothing lies in [0, 1], and {label_smoothing} does not")
-    if weight is not None:
-        weight = as_operand(weight).astype(input.dtype)
-        classes = input.shape[1 if input.ndim > 1 else 0]
-        if weight.shape != (classes,):
-            raise ShapeError(
-                f"weight has one number for each of {classes} classes, not {weight.shape}"
-            )
-    soft = target.shape == input.shape and dtypes.is_float(target.dtype)
+    if not isinstance(label_smoothing, (int, float)) or not 0 <= label_smoothing <= 1:
+        raise DTypeError(f"label_smoothing lies in [0, 1], and {label_smoothing!r} does not")
     logits = _classes_last(input)
+    if weight is not None:
+        weight = _class_weight(weight, logits)
+    soft = target.shape == input.shape and dtypes.is_float(target.dtype)
     if soft:
         return _soft(logits, _classes_last(target), weight, reduction, label_smoothing)
     if dtypes.is_float(target.dtype):
@@ -165,17 +171,13 @@ def nll_loss(
     from chainrule.ops.indexing import take_along_axis
     from chainrule.ops.structure import expand_dims, squeeze
 
-    if target.dtype.kind not in "iu" or target.shape != logits.shape[:-1]:
-        raise ShapeError(
-            f"targets are classes in the shape {logits.shape[:-1]}, not {target.dtype} of "
-            f"{target.shape}"
-        )
     kept = target != ignore_index
     safe = where(kept, target, 0)
+    check_labels(logits, safe)
     losses = -squeeze(take_along_axis(logits, expand_dims(safe, -1), axis=-1), -1)
     each = where(kept, 1.0, 0.0).astype(logits.dtype)
     if weight is not None:
-        each = each * take(as_operand(weight).astype(logits.dtype), safe, axis=0)
+        each = each * take(_class_weight(weight, logits), safe, axis=0)
     losses = where(kept, losses, 0.0) * each
     return sum(losses) / sum(each) if reduction == "mean" else _reduced(losses, reduction)
 
@@ -201,6 +203,11 @@ def binary_cross_entropy_with_logits(
     losses = (1 - target) * input + slope
     if weight is not None:
         losses = losses * as_operand(weight).astype(input.dtype)
+    if losses.shape != input.shape:
+        raise ShapeError(
+            f"weight and pos_weight are broadcast to the input's shape {input.shape}; they would "
+            f"make it {losses.shape}"
+        )
     return _reduced(losses, reduction)
 
 
@@ -228,8 +235,8 @@ def huber_loss(input: Any, target: Any, *, reduction: str = "mean", delta: float
     Huber 1964, Robust estimation of a location parameter.
     """
     input, target = _pair(input, target)
-    if not delta > 0:
-        raise DTypeError(f"delta is positive, not {delta}")
+    if not 0 < delta < math.inf:
+        raise DTypeError(f"delta is positive and finite, not {delta}")
     d = abs(input - target)
     return _reduced(where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), reduction)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DataError, DTypeError, ShapeError
+from chainrule.errors import DataError, DTypeError, GradientError, ShapeError
 from chainrule.tensor import dtypes
+from chainrule.tensor.graph import OFF, state
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import normalise_shape
 from chainrule.tensor.tensor import Tensor
@@ -50,8 +51,13 @@ def asarray(
         if wanted is not None and wanted != obj.dtype:
             if copy is False:
                 raise ValueError(f"{obj.dtype} cannot become {wanted} without a copy")
-            return obj.astype(wanted)
-        return Tensor(obj._concrete("asarray").copy()) if copy else obj
+            tensor = obj.astype(wanted)
+        else:
+            tensor = obj.astype(obj.dtype) if copy else obj
+        if requires_grad and not tensor.requires_grad:
+            tensor = tensor.detach()
+            tensor.requires_grad = True
+        return tensor
     array = _to_numpy(obj, wanted, copy)
     tensor = Tensor(array)
     if requires_grad:
@@ -64,7 +70,7 @@ def _to_numpy(obj: Any, wanted: np.dtype | None, copy: bool | None) -> np.ndarra
         default = dtypes.bool_ if isinstance(obj, bool) else dtypes.scalar_dtype(obj, dtypes.bool_)
         try:
             return np.asarray(obj, dtype=wanted or default)
-        except OverflowError:
+        except (OverflowError, ValueError):
             raise DTypeError(f"{obj} does not fit into {wanted or default}") from None
     if isinstance(obj, np.ndarray) or hasattr(obj, "__array_interface__"):
         array = np.asarray(obj)
@@ -100,8 +106,10 @@ def _to_numpy(obj: Any, wanted: np.dtype | None, copy: bool | None) -> np.ndarra
             wanted = dtypes.default_float
         elif array.dtype == dtypes.complex128:
             wanted = dtypes.default_complex
-    if copy is False and is_buffer and (wanted is None or wanted == array.dtype):
-        return array
+    if copy is False:
+        if is_buffer and (wanted is None or wanted == array.dtype):
+            return array
+        raise ValueError(f"a {type(obj).__name__} cannot become a tensor without a copy")
     return np.array(array, dtype=wanted)
 
 
@@ -120,6 +128,11 @@ def _holds_tensors(obj: Any) -> bool:
 def _unwrap(obj: Any) -> Any:
     if isinstance(obj, (list, tuple)):
         return [_unwrap(item) for item in obj]
+    if isinstance(obj, Tensor) and obj.requires_grad and state.depth != OFF:
+        raise GradientError(
+            "asarray of a list of tensors would lose their derivatives. Write cr.stack([...]), "
+            "or x.detach() for the values alone."
+        )
     return obj.numpy() if isinstance(obj, Tensor) else obj
 
 
@@ -198,11 +211,13 @@ def _like(x: Any, dtype: Any) -> np.dtype:
 
 def zeros_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros in the shape and dtype of `x`."""
+    x = as_operand(x)
     return zeros(x.shape, dtype=_like(x, dtype), device=device)
 
 
 def ones_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones in the shape and dtype of `x`."""
+    x = as_operand(x)
     return ones(x.shape, dtype=_like(x, dtype), device=device)
 
 
@@ -214,6 +229,7 @@ def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
 @located
 def full_like(x: Tensor, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """One repeated number in the shape and dtype of `x`."""
+    x = as_operand(x)
     return full(x.shape, fill_value, dtype=_like(x, dtype), device=device)
 
 
@@ -256,6 +272,7 @@ def linspace(
     tensor([0. , 0.5, 1. ])
     """
     _device(device)
+    (num,) = normalise_shape(num)
     return Tensor(np.linspace(start, stop, num, endpoint=endpoint, dtype=_float_or(dtype)))
 
 
@@ -265,6 +282,7 @@ def eye(
 ) -> Tensor:
     """Ones on the k-th diagonal, zeros elsewhere."""
     _device(device)
+    n_rows, n_cols = normalise_shape((n_rows, n_rows if n_cols is None else n_cols))
     return Tensor(np.eye(n_rows, n_cols, k, dtype=_float_or(dtype)))
 
 

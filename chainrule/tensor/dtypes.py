@@ -74,8 +74,6 @@ def scalar_dtype(value: bool | int | float | complex, other: np.dtype) -> np.dty
 
 def as_dtype(dtype: Any) -> np.dtype:
     """A dtype from a dtype, a NumPy type, a Python type or a name; DTypeError says what exists."""
-    if isinstance(dtype, np.dtype):
-        return dtype
     if dtype is float:
         return default_float
     if dtype is int:
@@ -85,8 +83,11 @@ def as_dtype(dtype: Any) -> np.dtype:
     if dtype == "bfloat16":
         return bfloat16()
     try:
-        return np.dtype(dtype)
+        found = np.dtype(dtype)
     except TypeError:
+        found = None
+    if found is None or not (found.kind in "biufc" or found.name == "bfloat16"):
         raise DTypeError(
             f"{dtype!r} is not a dtype; write cr.float32, cr.float64, cr.int64, cr.bool …"
-        ) from None
+        )
+    return found

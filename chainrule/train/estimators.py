@@ -30,7 +30,7 @@ class _Estimator:
         hidden: Any = (256, 128),
         *,
         activation: str = "relu",
-        dropout: float = 0.3,
+        dropout: float | None = None,
         lr: float = 2e-3,
         weight_decay: float = 1e-2,
         batch_size: int | None = None,
@@ -184,7 +184,8 @@ class Classifier(_Estimator):
     Args:
         hidden: the sizes of the hidden layers.
         activation: "relu", "gelu", "silu" or "tanh".
-        dropout: the probability with which a hidden unit is dropped in training.
+        dropout: the probability with which a hidden unit is dropped in training; None is 0.3, and
+            0 for a Regressor.
         lr: the peak of the learning rate.
         weight_decay: AdamW's.
         label_smoothing: how much of each label is spread over all classes in training.
@@ -217,7 +218,7 @@ class Classifier(_Estimator):
         hidden: Any = (256, 128),
         *,
         activation: str = "relu",
-        dropout: float = 0.3,
+        dropout: float | None = None,
         lr: float = 2e-3,
         weight_decay: float = 1e-2,
         label_smoothing: float = 0.1,
@@ -266,7 +267,7 @@ class Regressor(_Estimator):
     The target is standardised inside. Arguments and attributes are `Classifier`'s, but for labels.
 
     >>> X = np.linspace(-1, 1, 80)[:, None]
-    >>> reg = Regressor(hidden=(16,), dropout=0.0, lr=0.02, epochs=40).fit(X, 3 * X[:, 0] + 100)
+    >>> reg = Regressor(hidden=(16,), lr=0.02, epochs=40).fit(X, 3 * X[:, 0] + 100)
     >>> float(reg.predict([[0.5]])[0].round())
     102.0
     """

@@ -11,6 +11,7 @@ from chainrule.train.charts import curves, interval, scatter
 
 MOST_CLASSES = 30
 MOST_CONFUSED = 20
+MOST_DOTS = 2000
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5d666f; --line: #d8dce1;
@@ -39,7 +40,10 @@ th { font-weight: 600; color: var(--soft); }
 code, pre { font: .88rem/1.45 ui-monospace, monospace; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .8rem 1rem; overflow-x: auto; }
-@media print { body { max-width: none; } .card { break-inside: avoid; } }
+caption { text-align: left; color: var(--soft); padding: 0 0 .5rem; }
+.words td { text-align: left; overflow-wrap: anywhere; }
+@media print { body { max-width: none; padding: 0; } .card, svg, tr { break-inside: avoid; }
+  h2 { break-after: avoid; } .matrix td { print-color-adjust: exact; } }
 """
 
 
@@ -48,8 +52,10 @@ def report_html(run: dict[str, Any]) -> str:
 
     Args:
         run: plain data: `title`, `command`, `data`, `score`, `other_scores`, `history`,
-            `best_epoch`, `stopped`, `least_loss`, `model`, `settings`, `confusion` or
-            `predicted_against_true`, `versions`, `seed`, `seconds`. All text in it is escaped.
+            `best_epoch`, `stopped`, `model`, `settings`, `confusion` or
+            `predicted_against_true`, `versions`, `seed`, `seconds`, and where labels are smoothed
+            `least_loss`. All text in it is escaped; a number that is None or not finite is said
+            to be missing, and not drawn.
     """
     title = escape(run["title"])
     parts = [
@@ -58,7 +64,7 @@ def report_html(run: dict[str, Any]) -> str:
         _headline(run),
         _curves(run),
         _confusion(run["confusion"]),
-        _scatter(run["predicted_against_true"]),
+        _scatter(run["predicted_against_true"], run["data"]["target"]),
         _data(run["data"]),
         _network(run),
         _use(run),
@@ -73,63 +79,88 @@ def report_html(run: dict[str, Any]) -> str:
 
 
 def number(value: Any) -> str:
-    """A number for people; a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return str(value)
+    """A number for people; a dash where there is none.
+
+    >>> number(0.98611), number(12), number(float("nan")), number(None)
+    ('0.9861', '12', '–', '–')
+    """
+    if not isinstance(value, float):
+        return "–" if value is None else str(value)
+    return f"{value:.4g}" if math.isfinite(value) else "–"
 
 
-def _rows(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _known(*values: float | None) -> bool:
+    return all(v is not None and math.isfinite(v) for v in values)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> str:
     top = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
     cells = "".join(
-        "<tr>" + "".join(f"<td>{escape(number(cell))}</td>" for cell in row) + "</tr>"
+        f"<tr><th scope=row>{escape(number(row[0]))}</th>"
+        + "".join(f"<td>{escape(number(cell))}</td>" for cell in row[1:])
+        + "</tr>"
         for row in rows
     )
     return (
-        f"<div class=wide><table><thead><tr>{top}</tr></thead><tbody>{cells}</tbody></table></div>"
+        f'<div class=wide><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{cells}</tbody>'
+        "</table></div>"
     )
 
 
 def _headline(run: dict[str, Any]) -> str:
-    score, target = run["score"], escape(run["data"]["target"])
-    name, value = escape(score["name"]), score["value"]
-    if run["data"]["task"] == "classification":
-        right = round(value * score["n"])
-        sentence = (
-            f"Of {score['n']} rows that it had never seen, the network says the right {target} for "
-            f"{right}. "
-        )
-    else:
-        sentence = (
-            f"On {score['n']} rows that it had never seen, the network explains {value:.1%} of "
-            f"what makes {target} differ from row to row. "
-        )
-    sentence += (
-        f"From so many rows the {name} is known to lie between {number(score['low'])} and "
-        f"{number(score['high'])} (95 % interval); {escape(score['baseline_name'])} scores "
-        f"{number(score['baseline'])}."
-    )
+    score, name = run["score"], escape(run["score"]["name"])
+    ends = (score["low"], score["high"], score["baseline"])
+    picture = interval(score["value"], *ends, name) if _known(score["value"], *ends) else ""
     others = ""
     if run["other_scores"]:
         head = ["measure on the test rows", "value", "from", "to", "baseline", "which is"]
-        others = _rows(
-            head,
-            [
-                [s["name"], s["value"], s["low"], s["high"], s["baseline"], s["baseline_name"]]
-                for s in [score, *run["other_scores"]]
-            ],
-        )
-    picture = interval(score["value"], score["low"], score["high"], score["baseline"], name)
+        columns = ("name", "value", "low", "high", "baseline", "baseline_name")
+        scores = [score, *run["other_scores"]]
+        others = _rows(head, [[s[column] for column in columns] for s in scores])
+    shown = f"{score['value']:.4f}" if _known(score["value"]) else "–"
     return (
-        f"<div class=card><p class=soft>test {name}</p><p class=score>{value:.4f}</p>{picture}"
-        f"<p>{sentence}</p></div>{others}"
+        f"<div class=card><p class=soft>test {name}</p><p class=score>{shown}</p>{picture}"
+        f"<p>{_sentence(run)}</p></div>{others}"
     )
+
+
+def _sentence(run: dict[str, Any]) -> str:
+    score, target = run["score"], escape(run["data"]["target"])
+    name, value, baseline = escape(score["name"]), score["value"], score["baseline"]
+    if not _known(value):
+        return f"The {name} of the {score['n']} test rows is not a number."
+    if run["data"]["task"] == "classification":
+        said = (
+            f"Of {score['n']} rows that it had never seen, the network says the right {target} for "
+            f"{round(value * score['n'])}."
+        )
+    elif value > 0:
+        said = (
+            f"On {score['n']} rows that it had never seen, the network explains {value:.1%} of "
+            f"what makes {target} differ from row to row."
+        )
+    else:
+        said = (
+            f"On {score['n']} rows that it had never seen, the network says {target} no better "
+            "than their mean would."
+        )
+    if _known(score["low"], score["high"]):
+        said += (
+            f" From so many rows the {name} is known to lie between {number(score['low'])} and "
+            f"{number(score['high'])} (95 % interval)"
+        )
+        if _known(baseline):
+            said += f"; {escape(score['baseline_name'])} scores {number(baseline)}"
+            if baseline >= score["low"]:
+                said += ", so these rows do not show that the network is better than that"
+        said += "."
+    return said
 
 
 def _curves(run: dict[str, Any]) -> str:
     history, best = run["history"], run["best_epoch"]
+    if not history:
+        return f"<h2>Training</h2><p>No epoch was trained; {escape(run['stopped'])}.</p>"
     epochs = [e["epoch"] for e in history]
     losses = {
         "training loss": [e["train_loss"] for e in history],
@@ -137,21 +168,29 @@ def _curves(run: dict[str, Any]) -> str:
     }
     drawn = curves(epochs, losses, best, "loss")
     scores = [e["validation_score"] for e in history]
+    validated = any(e["validation_loss"] is not None for e in history)
     if any(s is not None for s in scores):
         name = "accuracy" if run["data"]["task"] == "classification" else "R²"
         drawn += curves(epochs, {f"validation {name}": scores}, best, name)
     least = ""
-    if run["least_loss"]:
+    if run.get("least_loss"):
         least = (
-            "Both count each label as a little of every class (label smoothing), so that "
-            f"{number(run['least_loss'])} is the least that they can be."
+            "Labels count as a little of every class too (label smoothing), so that "
+            f"{number(run['least_loss'])} is the least that a loss can be."
         )
+    how = "There were no validation rows to choose an epoch by."
+    if validated:
+        how = "The training loss is measured with dropout at work, the validation loss without."
+    epochs_said = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
     return (
-        f"<h2>Training</h2><p>{len(history)} epochs in {history[-1]['seconds']:.1f} s; "
-        f"{escape(run['stopped'])}. The weights of epoch {best} were kept (the dashed line). The "
-        f"training loss is measured with dropout at work, the validation loss without. {least}</p>"
-        f"{drawn}"
+        f"<h2>Training</h2><p>{epochs_said} in {_seconds(history[-1]['seconds'])}; "
+        f"{escape(run['stopped'])}. The weights of epoch {best} were kept (the dashed line). {how} "
+        f"{least}</p>{drawn}"
     )
+
+
+def _seconds(value: float | None) -> str:
+    return f"{value:.1f} s" if value is not None and math.isfinite(value) else "– s"
 
 
 def _confusion(confusion: Any) -> str:
@@ -166,7 +205,8 @@ def _confusion(confusion: Any) -> str:
             if i != j and matrix[i][j]
         ]
         pairs.sort(key=lambda pair: -pair[0])
-        return "<h2>What is taken for what</h2>" + _rows(
+        what = f"The most frequent of {len(pairs)} confusions among {len(names)} classes."
+        return f"<h2>What is taken for what</h2><p class=soft>{what}</p>" + _rows(
             ["is", "taken for", "test rows"], [[a, b, n] for n, a, b in pairs[:MOST_CONFUSED]]
         )
     short = [_short(name) for name in names]
@@ -184,9 +224,9 @@ def _confusion(confusion: Any) -> str:
             cells += f'<td style="{style}">{count or ""}</td>'
         body += f"<tr><th scope=row>{short[i]}</th>{cells}</tr>"
     return (
-        "<h2>What is taken for what</h2><p class=soft>Rows: what it is. Columns: what the network "
-        f"says. Test rows.</p><div class=wide><table class=matrix><thead><tr><th></th>{head}</tr>"
-        f"</thead><tbody>{body}</tbody></table></div>"
+        "<h2>What is taken for what</h2><div class=wide><table class=matrix><caption>Test rows. "
+        "Each line is what a row is, each column what the network says.</caption><thead><tr>"
+        f"<td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -195,12 +235,14 @@ def _short(name: str, most: int = 14) -> str:
     return f'<span title="{escape(name, quote=True)}">{escape(shown)}</span>'
 
 
-def _scatter(pairs: Any) -> str:
+def _scatter(pairs: Any, target: str) -> str:
     if not pairs:
         return ""
+    drawn = scatter(pairs[:MOST_DOTS], f"true {target}", f"predicted {target}")
+    which = "a test row" if len(pairs) <= MOST_DOTS else f"one of the first {MOST_DOTS} test rows"
     return (
-        "<h2>Predicted against true</h2><p class=soft>Each dot is a test row; on the line the "
-        f"prediction is right.</p>{scatter(pairs, 'true', 'predicted')}"
+        f"<h2>Predicted against true</h2><p class=soft>Each dot is {which}; on the line the "
+        f"prediction is right.</p>{drawn}"
     )
 
 
@@ -209,8 +251,8 @@ def _data(data: dict[str, Any]) -> str:
     more = len(data["features"]) - 60
     notes = "".join(f"<li>{escape(note)}</li>" for note in data["notes"])
     return (
-        f"<h2>Data</h2><p>{escape(str(data['table']))}: {data['rows']} rows, of which "
-        f"{data['train']} were trained on, {data['validation']} stopped the training and "
+        f"<h2>Data</h2><p>{escape(data['table'] or 'Arrays in memory')}: {data['rows']} rows, of "
+        f"which {data['train']} were trained on, {data['validation']} stopped the training and "
         f"{data['test']} tested the result. The split was drawn before anything was fitted.</p>"
         f"<p class=soft>{len(data['features'])} columns: {features}"
         + (f", and {more} more" if more > 0 else "")
@@ -222,11 +264,12 @@ def _data(data: dict[str, Any]) -> str:
 def _network(run: dict[str, Any]) -> str:
     settings = [[k, ", ".join(map(str, v)) if isinstance(v, list) else v]
                 for k, v in run["settings"].items()]  # fmt: skip
-    versions = ", ".join(f"{escape(k)} {escape(v)}" for k, v in run["versions"].items())
+    versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in run["versions"].items())
     return (
         f"<h2>Network</h2><p>{run['model']['parameters']} parameters.</p>"
-        f"<pre>{escape(run['model']['architecture'])}</pre>{_rows(['setting', 'value'], settings)}"
-        f"<p class=soft>{versions}; seed {run['seed']}; {run['seconds']:.1f} s in all</p>"
+        f"<pre>{escape(run['model']['architecture'])}</pre>"
+        f"{_rows(['setting', 'value'], settings, 'words')}"
+        f"<p class=soft>{versions}; seed {run['seed']}; {_seconds(run['seconds'])} in all</p>"
     )
 
 

@@ -31,7 +31,8 @@ class Settings:
     Attributes:
         hidden: the sizes of the hidden layers.
         activation: "relu", "gelu", "silu" or "tanh".
-        dropout: the probability with which a hidden unit is dropped in training.
+        dropout: the probability with which a hidden unit is dropped in training; None is 0.3 for
+            classes and 0 for a real target.
         lr: the peak of the learning rate, which warms up and then falls to 0 along a cosine.
         weight_decay: AdamW's.
         label_smoothing: how much of each label is spread over all classes.
@@ -45,7 +46,7 @@ class Settings:
 
     hidden: tuple[int, ...] = (256, 128)
     activation: str = "relu"
-    dropout: float = 0.3
+    dropout: float | None = None
     lr: float = 2e-3
     weight_decay: float = 1e-2
     label_smoothing: float = 0.1
@@ -59,7 +60,8 @@ class Settings:
         checks: list[tuple[str, Any, bool, str]] = [
             ("hidden", hidden, all(map(_whole, hidden)), "sizes of at least 1, such as (128, 64)"),
             ("activation", self.activation, self.activation in ACTIVATIONS, _one_of(ACTIVATIONS)),
-            ("dropout", self.dropout, _between(self.dropout, 0, 1), "from 0 up to 1"),
+            ("dropout", self.dropout, self.dropout is None or _between(self.dropout, 0, 1),
+             "from 0 up to 1"),
             ("lr", self.lr, _between(self.lr, 0, math.inf) and self.lr > 0, "a number above 0"),
             ("weight_decay", self.weight_decay, _between(self.weight_decay, 0, math.inf),
              "at least 0"),
@@ -75,8 +77,11 @@ class Settings:
                 raise DataError(f"{name} is {value!r}; it is {wanted}")
         object.__setattr__(self, "hidden", tuple(int(n) for n in hidden))
 
-    def for_rows(self, rows: int) -> Settings:
-        """The same with what was left open chosen for so many training rows."""
+    def for_rows(self, rows: int, task: str | None) -> Settings:
+        """The same with what was left open chosen for a task and so many training rows."""
+        dropout = self.dropout
+        if dropout is None:
+            dropout = 0.3 if task == "classes" else 0.0
         batch = self.batch_size
         if batch is None:
             batch = min(256, max(32, 2 ** round(math.log2(max(rows, 1) / 128))))
@@ -85,7 +90,7 @@ class Settings:
         if epochs is None:
             epochs = min(600, max(30, round(UPDATES / -(-rows // batch))))
         patience = max(10, epochs // 3) if self.patience is None else self.patience
-        return replace(self, batch_size=batch, epochs=epochs, patience=patience)
+        return replace(self, dropout=dropout, batch_size=batch, epochs=epochs, patience=patience)
 
 
 def _whole(value: Any, least: int = 1) -> bool:
@@ -145,7 +150,7 @@ class TableNetwork:
             encoder: with columns declared numeric or categorical.
             quiet: show no progress.
         """
-        settings = settings.for_rows(len(train))
+        settings = settings.for_rows(len(train), decided.task)
         assert settings.epochs is not None
         assert settings.batch_size is not None
         encoder = (encoder or ColumnEncoder()).fit(columns.take(train))

@@ -241,20 +241,26 @@ class Evaluator:
         raise FormulaError(f"{part.name} is neither an operand nor an index with a known range")
 
     def _size(self, part: Size) -> Named:
-        if part.index not in self.sizes:
-            raise FormulaError(f"the index {part.index} has no known range")
-        return Named(self.sizes[part.index])
+        return Named(self._size_of(part.index))
+
+    def _size_of(self, index: Axis) -> int:
+        if index not in self.sizes:
+            raise FormulaError(f"the index {index} has no known range")
+        return self.sizes[index]
+
+    def _operand(self, name: str) -> np.ndarray:
+        if name not in self.operands:
+            raise FormulaError(f"{name} is not among the operands {sorted(self.operands)}")
+        return self.operands[name]
 
     def _flat(self, part: Flat) -> Named:
-        flat = self.operands[part.name].reshape(-1)
+        flat = self._operand(part.name).reshape(-1)
         if part.index in self.fixed:
             return Named(flat[self.fixed[part.index]])
         return Named(flat, (part.index,))
 
     def _subscript(self, part: Subscript) -> Named:
-        if part.name not in self.operands:
-            raise FormulaError(f"{part.name} is not among the operands {sorted(self.operands)}")
-        array = self.operands[part.name]
+        array = self._operand(part.name)
         positions = []
         for index, (axis, size) in self._axes_of(part):
             if index is not None:
@@ -309,7 +315,10 @@ class Evaluator:
                 return self._log_sum_exp(inner, body)
         if part.function not in FUNCTIONS:
             raise FormulaError(f"there is no function {part.function}")
-        return combine(FUNCTIONS[part.function], *(self.value(a) for a in part.arguments))
+        try:
+            return combine(FUNCTIONS[part.function], *(self.value(a) for a in part.arguments))
+        except TypeError as error:
+            raise FormulaError(f"{part.function} does not take these: {error}") from None
 
     def _log_sum_exp(self, part: Reduce, body: Call) -> Named:
         # By itself the sum overflows where the operation, which shifts too, does not.
@@ -325,7 +334,8 @@ class Evaluator:
         if part.word == "Σ" and part.condition is None:
             return self._sum(part)
         before = self.outside
-        self.outside = {"max": -math.inf, "argmax": -math.inf, "Π": 1.0}.get(
+        # What leaves the result as it is counts for what is not there.
+        self.outside = neutral = {"max": -math.inf, "argmax": -math.inf, "Π": 1.0}.get(
             part.word, math.inf if "min" in part.word else 0.0
         )
         try:
@@ -338,13 +348,14 @@ class Evaluator:
         if part.condition is not None:
             condition = self.value(part.condition)
             axes = tuple(dict.fromkeys((*axes, *condition.axes)))
-            neutral = 1.0 if part.word == "Π" else 0.0
             array = np.where(
                 spread(condition, axes), spread(Named(array, axes[: array.ndim]), axes), neutral
             )
         reduced = tuple(i for i, a in enumerate(axes) if a in indices)
         rest = tuple(a for a in axes if a not in indices)
         if part.word in ("argmax", "argmin"):
+            if len(reduced) != 1:
+                raise FormulaError(f"{part.word} goes over one index, not {len(reduced)}")
             return Named(getattr(np, part.word)(array, reduced[0]), rest)
         function: Any = {"Σ": np.sum, "Π": np.prod, "max": np.max, "min": np.min}[part.word]
         return Named(function(array, reduced), rest)
@@ -352,7 +363,7 @@ class Evaluator:
     def _length(self, axis: Axis, value: Named) -> int:
         if axis in value.axes:
             return value.array.shape[value.axes.index(axis)]
-        return self.sizes[axis]
+        return self._size_of(axis)
 
     def _bound_in(self, condition: Expression) -> tuple[str, ...]:
         """The index that a condition is about: the name on its left."""
@@ -372,7 +383,7 @@ class Evaluator:
         scale = 1
         for index in indices:
             if index not in axes:
-                scale *= self.sizes[index]
+                scale *= self._size_of(index)
         number = {a: i for i, a in enumerate(axes)}
         rest = [a for a in axes if a not in indices]
         sizes = {

@@ -37,6 +37,13 @@ def tightness(part: Expression) -> int:
     return _REDUCTION if isinstance(part, Reduce) else _ATOM
 
 
+def is_open(part: Expression) -> bool:
+    """Whether a part ends in a reduction, which would reach over a factor written after it."""
+    while isinstance(part, Binary) and part.operator == "·":
+        part = part.right
+    return isinstance(part, Reduce)
+
+
 class Writer:
     """Writes expressions; a subclass says how each part looks."""
 
@@ -56,8 +63,12 @@ class Writer:
 
     def left_of(self, part: Binary) -> str:
         """The left operand. Σ reaches over every factor to its right, unless brackets end it."""
-        reaches = isinstance(part.left, Reduce) and part.operator in ("·", "/")
-        return self.inside(part.left, _ATOM if reaches else tightness(part))
+        least = tightness(part)
+        if part.operator in ("·", "/") and is_open(part.left):
+            least = _ATOM
+        elif least == _COMPARE:  # a < b < c is no comparison
+            least += 1
+        return self.inside(part.left, least)
 
     def statements(self, statements: tuple[Statement, ...]) -> str:
         return self.separator.join(self.statement(s) for s in statements)
@@ -86,7 +97,7 @@ class Plain(Writer):
         return f"|{part.index}|"
 
     def subscript(self, part: Subscript) -> str:
-        indices = ", ".join("…" if i is None else self.write(i) for i in part.indices)
+        indices = ", ".join("…" if i is None else self.inside(i, _TIGHT["+"]) for i in part.indices)
         return f"{self.names.get(part.name, part.name)}[{indices}]"
 
     def flat(self, part: Flat) -> str:
