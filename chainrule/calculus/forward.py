@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chainrule.tensor.creation import zeros
 from chainrule.tensor.graph import DERIVATIVE, OFF, Node, ancestors, quiet, recording, state
-from chainrule.tensor.tensor import Tensor
+from chainrule.tensor.tensor import Tensor, another_handle
 
 
 def push_forward(output: Tensor, seeds: Sequence[tuple[Tensor, Tensor]], *, keep: bool) -> Tensor:
@@ -31,5 +31,5 @@ def push_forward(output: Tensor, seeds: Sequence[tuple[Tensor, Tensor]], *, keep
                 if any(t is not None for t in given):
                     tangents[node] = node.op.push(given, node, keep, push_forward)
         if root in tangents:
-            return tangents[root]
+            return another_handle(tangents[root])
     return zeros(output.shape, dtype=output.dtype)

@@ -12,7 +12,7 @@ from chainrule.places import show
 from chainrule.tensor import debug
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import DERIVATIVE, FULL, OFF, Node, ancestors, quiet, recording, state
-from chainrule.tensor.tensor import Tensor, attach, share
+from chainrule.tensor.tensor import Tensor, another_handle, attach
 
 
 def pull_back(
@@ -65,7 +65,8 @@ def _walk(
                 if gradient is None:
                     continue
                 if node.op is None or id(node) in ends:
-                    deliver(node, _own_handle(gradient))
+                    # A sum hands one tensor to both operands; `a.grad *= 2` must not reach `b`'s.
+                    deliver(node, another_handle(gradient))
                     continue
                 _check(node)
                 wanted = node.wanted
@@ -117,13 +118,6 @@ def _at(node: Node) -> str:
     where = f" in `{node.scope.describe()}`" if node.scope is not None else ""
     place = show(node.place)
     return f"{where} ({place})" if place else where
-
-
-def _own_handle(gradient: Tensor) -> Tensor:
-    """A sum hands one tensor to both operands; `a.grad *= 2` must not reach `b.grad`."""
-    handle = Tensor(gradient._value, gradient._node)
-    share(handle, gradient)
-    return handle
 
 
 def _deliver_to_owner(node: Node, gradient: Tensor) -> None:

@@ -72,7 +72,7 @@ def _result(x: Tensor, keep: bool) -> Tensor:
     return x if keep or x._value is None else Tensor(x._value)
 
 
-def _positions(argnums: Argnums, count: int) -> tuple[int, ...]:
+def positions(argnums: Argnums, count: int) -> tuple[int, ...]:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for n in numbers:
         if not -count <= n < count:
@@ -105,7 +105,7 @@ def value_and_grad(
 
     @wraps(f)
     def transformed(*args: Any, **kwargs: Any) -> Any:
-        positions = _positions(argnums, len(args))
+        positions = positions(argnums, len(args))
         chosen, leaves, rebuilds = _fresh([args[i] for i in positions], "a gradient")
         full = list(args)
         for i, replacement in zip(positions, chosen, strict=True):
@@ -138,7 +138,7 @@ def _scalar(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         try:
             output = as_operand(output)
-        except DTypeError:
+        except (DTypeError, GradientError):
             raise GradientError(
                 f"a gradient is of a function whose result is a tensor, not "
                 f"{type(output).__name__}; with more results, return (value, rest) and write "

@@ -63,7 +63,7 @@ _ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 def _gelu_kernel(x: np.ndarray, *, approximate: str) -> tuple[np.ndarray, tuple[np.ndarray]]:
     """x·Φ(x), leaving Φ(x) (or half of 1 + tanh) for the pullback."""
     if approximate == "tanh":
-        half = x * x
+        half = np.multiply(x, x, np.empty_like(x))  # an array, of a single number too
         half *= 0.044715
         half += 1
         half *= x
@@ -83,13 +83,13 @@ def _gelu_pullback(
 ) -> tuple[np.ndarray]:
     (half,) = residual
     if approximate == "tanh":
-        slope = x * x
+        slope = np.multiply(x, x, np.empty_like(x))
         slope *= 3 * 0.044715
         slope += 1
         slope *= 2 * _ROOT_2_OVER_PI  # d(1 + tanh u)/2 = 2·half·(1 − half)·u′
         slope *= half * (1 - half)
     else:
-        slope = x * x
+        slope = np.multiply(x, x, np.empty_like(x))
         slope *= -0.5
         np.exp(slope, slope)
         slope *= 1 / math.sqrt(2 * math.pi)

@@ -107,11 +107,12 @@ def _power_by_base(a: Tensor, b: Tensor | float, y: Tensor) -> Tensor | float:
 
 
 def _power_by_exponent(a: Tensor, b: Tensor, y: Tensor) -> Tensor:
-    # 0^b is flat in b for b > 0, where y·log a would be 0·(−∞); PyTorch's convention.
+    # 0^b is flat in b for b ≥ 0, where y·log a would be 0·(−∞) or −∞; PyTorch's convention.
     from chainrule.ops.choosing import where
     from chainrule.ops.exponential import log
 
-    return where(y == 0, 0.0, y * log(where(y == 0, 1.0, a)))
+    flat = logical_or(y == 0, logical_and(equal(a, 0), b == 0))
+    return y * log(where(flat, 1.0, a))
 
 
 pow = elementwise(

@@ -94,4 +94,6 @@ def xlogy(a: Tensor, b: Tensor, /) -> Tensor:
     """
     from chainrule.ops.choosing import where
 
-    return where(a == 0, 0.0, a * log(where(a == 0, 1.0, b)))
+    # Only where log b is infinite or NaN: elsewhere the derivative in a is log b at a = 0, too.
+    flat = (a == 0) & ((b <= 0) | (b == math.inf))
+    return where(flat, 0.0, a * log(where(flat, 1.0, b)))

@@ -327,6 +327,9 @@ def cosine_similarity(a: Tensor, b: Tensor, /, *, axis: int = -1, eps: float = 1
 
 @located
 def norm(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The Euclidean length along an axis, several, or of all elements."""
-    x = as_operand(x)
-    return sqrt(sum(x * x, axis, keepdims=keepdims))
+    """The Euclidean length along an axis, several, or of all elements; its derivative at 0 is 0."""
+    from chainrule.ops.choosing import where
+
+    square = sum(as_operand(x) ** 2, axis, keepdims=keepdims)
+    # The root's slope is infinite at 0, and times 0 gives NaN; PyTorch's convention is 0.
+    return where(square == 0, 0.0, sqrt(where(square == 0, 1.0, square)))

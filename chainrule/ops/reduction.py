@@ -223,8 +223,12 @@ def var(
 def std(
     x: Tensor, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False
 ) -> Tensor:
-    """The standard deviation, the root of `var`."""
-    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+    """The standard deviation, the root of `var`; of equal numbers, the derivative is 0."""
+    from chainrule.ops.choosing import where
+
+    # The root's slope is infinite at 0, and times the variance's 0 gives NaN; PyTorch's convention.
+    v = var(x, axis, correction=correction, keepdims=keepdims)
+    return where(v == 0, 0.0, sqrt(where(v == 0, 1.0, v)))
 
 
 def _prod_rest(x: Tensor, axes: Axes) -> Tensor:

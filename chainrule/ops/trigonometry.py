@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from chainrule.ops.arithmetic import sqrt
@@ -32,10 +34,20 @@ atan = elementwise(
     "atan", np.arctan, formula="atan(x)", derivative=lambda x, y: 1 / (1 + x * x), flops=20,
     doc="The angle in (−π/2, π/2) whose tangent is x.",
 )  # fmt: skip
+
+
+def _over_square(a: Any, b: Any) -> Any:
+    # 0 at the origin, where there is no angle; PyTorch's convention.
+    from chainrule.ops.choosing import where
+
+    square = a * a + b * b
+    return where(square == 0, 0.0, 1 / where(square == 0, 1.0, square))
+
+
 atan2 = elementwise(
     "atan2", np.arctan2, formula="atan2(a, b)", accepts="float", flops=25,
     domain=(NONZERO, NONZERO),
-    derivative=(lambda a, b, y: b / (a * a + b * b), lambda a, b, y: -a / (a * a + b * b)),
+    derivative=(lambda a, b, y: b * _over_square(a, b), lambda a, b, y: -a * _over_square(a, b)),
     doc="The angle of the point (b, a), in [−π, π].",
 )  # fmt: skip
 sinh = elementwise(

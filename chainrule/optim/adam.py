@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from chainrule.optim.optimizer import Optimizer
-from chainrule.tensor.cell import Cell
 
 
 class Adam(Optimizer):
@@ -43,14 +42,13 @@ class Adam(Optimizer):
         maximize: bool = False,
     ) -> None:
         defaults = {
-            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
             "amsgrad": amsgrad, "maximize": maximize,
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def initial(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
-        names = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
-        return {"step": 0, **{name: np.zeros(p.shape, p.dtype) for name in names}}
+    def running(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if group["amsgrad"] else ()))
 
     def units(self, group: dict[str, Any]) -> dict[str, float]:
         # m in units of 1 − β₁ and v in units of 1 − β₂: then m ← β₁m + g and v ← β₂v + g².

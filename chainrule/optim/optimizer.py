@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,16 +29,18 @@ class _Bundle:
         small = [p for p in params if p.size < SMALL]
         alike = len(small) > 1 and len({p.dtype for p in small}) == 1
         self.small = small if alike else []
-        self.joined = False
+        self.joined: tuple[str, ...] | None = None
 
-    def gather(self, gradients: list[np.ndarray], states: list[dict[str, Any]]) -> None:
+    def gather(
+        self, gradients: list[np.ndarray], states: list[dict[str, Any]], names: tuple[str, ...]
+    ) -> None:
         """Copy gradients and weights in; the first time, make the running values parts of one."""
-        if not self.joined or self.weight.dtype != self.small[0].dtype:
-            self._join(states)
+        if self.joined != names or self.weight.dtype != self.small[0].dtype:
+            self._join(states, names)
         np.concatenate([g.reshape(-1) for g in gradients], out=self.gradient)
         np.concatenate([p.numpy().reshape(-1) for p in self.small], out=self.weight)
 
-    def _join(self, states: list[dict[str, Any]]) -> None:
+    def _join(self, states: list[dict[str, Any]], names: tuple[str, ...]) -> None:
         ends = np.cumsum([p.size for p in self.small]).tolist()
         cuts = [slice(e - p.size, e) for p, e in zip(self.small, ends, strict=True)]
         self.weight = np.empty(ends[-1], self.small[0].dtype)
@@ -45,12 +48,11 @@ class _Bundle:
         self.weights = [
             self.weight[cut].reshape(p.shape) for p, cut in zip(self.small, cuts, strict=True)
         ]
-        names = [name for name, value in states[0].items() if isinstance(value, np.ndarray)]
         self.running = [np.concatenate([s[name].reshape(-1) for s in states]) for name in names]
         for name, joined in zip(names, self.running, strict=True):
             for state, p, cut in zip(states, self.small, cuts, strict=True):
                 state[name] = joined[cut].reshape(p.shape)
-        self.joined = True
+        self.joined = names
 
 
 class Optimizer:
@@ -76,9 +78,9 @@ class Optimizer:
         self._waiting = 0
         self._scratch: dict[np.dtype, list[np.ndarray]] = {}
         self._bundles: list[_Bundle] = []
-        given = [params] if isinstance(params, (Cell, dict)) else list(params)
-        if isinstance(params, Cell):
+        if isinstance(params, Cell) or not isinstance(params, Iterable):
             raise DTypeError("parameters are given as a list: write [p] or model.parameters()")
+        given = [params] if isinstance(params, dict) else list(params)
         if not given:
             raise GradientError(
                 "there are no parameters to optimise; is model.parameters() used up already, or "
@@ -95,6 +97,8 @@ class Optimizer:
             DTypeError: something that is no parameter, or an option out of its range.
             GradientError: a parameter that a group holds already.
         """
+        if not isinstance(group, dict) or "params" not in group:
+            raise DTypeError('a group of parameters is a dict {"params": …, option: value}')
         params = group["params"]
         params = [params] if isinstance(params, Cell) else list(params)
         params = [p[1] if isinstance(p, tuple) else p for p in params]
@@ -123,13 +127,17 @@ class Optimizer:
         self._bundles.append(_Bundle(params))
 
     def _check(self, options: dict[str, Any]) -> None:
-        for name in ("lr", "weight_decay", "eps", "momentum"):
+        for name in ("lr", "weight_decay", "eps", "momentum", "dampening"):
             value = options.get(name, 0.0)
-            if not isinstance(value, (int, float)) or not value >= 0 or value == float("inf"):
+            if not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
                 raise DTypeError(f"{name} is a number of at least 0, not {value!r}")
-        for beta in options.get("betas", ()):
-            if not 0 <= beta < 1:
-                raise DTypeError(f"betas lie in [0, 1), and {beta} does not")
+        betas = options.get("betas", (0.0, 0.0))
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise DTypeError(f"betas are two numbers, not {betas!r}")
+        alpha = options.get("alpha", 0.0)
+        for name, value in (("betas", betas[0]), ("betas", betas[1]), ("alpha", alpha)):
+            if not isinstance(value, Real) or not 0 <= float(value) < 1:
+                raise DTypeError(f"{name} lies in [0, 1), and {value!r} does not")
 
     def step(self, *, every: int = 1) -> None:
         """Apply the gradients, then clear them.
@@ -168,10 +176,16 @@ class Optimizer:
                 "depend on these parameters, and do they require gradients?"
             )
 
-    def _state_of(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
+    def _state_of(self, p: Cell, group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+        """Its running values; an option changed on the way adds some, from 0, or drops some."""
         state = self.state.get(p)
         if state is None:
-            state = self.state[p] = {**self.initial(p, group), "units": self.units(group)}
+            state = self.state[p] = {"step": 0, "units": self.units(group)}
+        if tuple(state)[2:] != names:
+            kept = {name: state.get(name) for name in ("step", "units", *names)}
+            state = self.state[p] = {
+                k: np.zeros(p.shape, p.dtype) if v is None else v for k, v in kept.items()
+            }
         return state
 
     def _apply_bundle(self, bundle: _Bundle, group: dict[str, Any], count: int) -> bool:
@@ -180,11 +194,12 @@ class Optimizer:
         gradients = [g for g in found if g is not None]
         if not gradients or len(gradients) < len(found):
             return False
-        states = [self._state_of(p, group) for p in bundle.small]
+        names = self.running(group)
+        states = [self._state_of(p, group, names) for p in bundle.small]
         step = states[0]["step"]
         if any(state["step"] != step for state in states):
             return False
-        bundle.gather(gradients, states)
+        bundle.gather(gradients, states, names)
         for state in states:
             state["step"] = step + 1
         if count > 1:
@@ -197,9 +212,10 @@ class Optimizer:
         return True
 
     def _apply(self, p: Cell, g: np.ndarray, group: dict[str, Any]) -> None:
-        state = self._state_of(p, group)
+        names = self.running(group)
+        state = self._state_of(p, group, names)
         state["step"] += 1
-        arrays = [a.reshape(-1) for a in state.values() if isinstance(a, np.ndarray)]
+        arrays = [state[name].reshape(-1) for name in names]
         factors = self.factors(state["step"], group, state["units"])
         self._update(p.storage().reshape(-1), g.reshape(-1), arrays, group, factors)
 
@@ -228,9 +244,9 @@ class Optimizer:
             arrays = self._scratch[dtype] = [np.empty(size, dtype) for _ in range(2)]
         return arrays
 
-    def initial(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
-        """The running values before the first step: {"step": 0, name: array …}."""
-        return {"step": 0}
+    def running(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """What is kept of a parameter from step to step: names of arrays that begin at 0."""
+        return ()
 
     def units(self, group: dict[str, Any]) -> dict[str, float]:
         """In what unit a running value is kept, where that spares work at every step.
@@ -265,14 +281,15 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """A copy of options and running values, laid out as PyTorch's, arrays as NumPy's."""
         numbers = {id(p): i for i, p in enumerate(self._all())}
-        state = {
-            numbers[id(p)]: {
-                k: v if k == "step" else v * v.dtype.type(values["units"].get(k, 1.0))
-                for k, v in values.items()
-                if k != "units"
-            }
-            for p, values in self.state.items()
-        }
+        state = {}
+        for group in self.param_groups:
+            names = self.running(group)
+            for p in filter(self.state.__contains__, group["params"]):
+                values = self._state_of(p, group, names)
+                state[numbers[id(p)]] = {
+                    "step": values["step"],
+                    **{k: values[k] * p.dtype.type(values["units"].get(k, 1.0)) for k in names},
+                }
         groups = [
             {**group, "params": [numbers[id(p)] for p in group["params"]]}
             for group in self.param_groups
@@ -285,18 +302,28 @@ class Optimizer:
         Raises:
             CheckpointError: groups, parameters or shapes differ; nothing is changed then.
         """
-        parameters = self._all()
+        if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= set(state_dict):
+            raise CheckpointError('an optimiser\'s state is {"state": …, "param_groups": …}')
         groups = state_dict["param_groups"]
         sizes = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes[0] != sizes[1]:
             raise CheckpointError(
                 f"the saved groups hold {sizes[0]} parameters, and this optimiser's {sizes[1]}"
             )
+        options = [{k: v for k, v in g.items() if k in self.defaults} for g in groups]
+        merged = [{**g, **o} for g, o in zip(self.param_groups, options, strict=True)]
+        for group in merged:
+            self._check(group)
         loaded: dict[Cell, dict[str, Any]] = {}
+        pairs = [(p, group) for group in merged for p in group["params"]]
+        known = {str(i): pair for i, pair in enumerate(pairs)}
         for number, values in state_dict["state"].items():
-            p = parameters[int(number)]
-            units = self.units(self._group_of(p))
-            expected = self.initial(p, self._group_of(p))
+            if str(number) not in known:
+                raise CheckpointError(f"there is no parameter {number} among {len(known)}")
+            p, group = known[str(number)]
+            units = self.units(group)
+            expected: dict[str, Any] = {"step": 0}
+            expected |= {name: np.zeros(p.shape, p.dtype) for name in self.running(group)}
             if set(expected) != set(values):
                 raise CheckpointError(
                     f"parameter {number} was saved with {sorted(values)}, and "
@@ -313,18 +340,15 @@ class Optimizer:
                         f"parameter is {p.shape}"
                     )
                 expected[key][...] = array / units.get(key, 1.0)
-            loaded[p] = {**expected, "units": units}
+            loaded[p] = {"step": expected.pop("step"), "units": units, **expected}
         self.state = loaded
         for bundle in self._bundles:
-            bundle.joined = False
-        for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({k: v for k, v in saved.items() if k in self.defaults})
+            bundle.joined = None
+        for group, saved in zip(self.param_groups, options, strict=True):
+            group.update(saved)
 
     def _all(self) -> list[Cell]:
         return [p for group in self.param_groups for p in group["params"]]
-
-    def _group_of(self, p: Cell) -> dict[str, Any]:
-        return next(g for g in self.param_groups if any(q is p for q in g["params"]))
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ({self.formula})"]

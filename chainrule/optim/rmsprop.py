@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from chainrule.optim.optimizer import Optimizer
-from chainrule.tensor.cell import Cell
 
 
 class RMSprop(Optimizer):
@@ -47,13 +46,13 @@ class RMSprop(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def initial(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
+    def running(self, group: dict[str, Any]) -> tuple[str, ...]:
         names = ["square_avg"]
         if group["centered"]:
             names.append("grad_avg")
         if group["momentum"]:
             names.append("momentum_buffer")
-        return {"step": 0, **{name: np.zeros(p.shape, p.dtype) for name in names}}
+        return tuple(names)
 
     def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         return tuple(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 from chainrule.errors import DTypeError
@@ -16,9 +17,9 @@ from chainrule.optim.optimizer import Optimizer
 
 
 def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise DTypeError(f"{name} is a whole number of at least {least}, not {value!r}")
-    return value
+    return int(value)
 
 
 class Schedule:
@@ -221,7 +222,8 @@ class OneCycleLR(Schedule):
         if anneal_strategy not in ("cos", "linear"):
             raise DTypeError(f'anneal_strategy is "cos" or "linear", not {anneal_strategy!r}')
         n = len(optimizer.param_groups)
-        self.max_lrs = [float(max_lr)] * n if isinstance(max_lr, (int, float)) else list(max_lr)
+        given: Any = max_lr
+        self.max_lrs: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given] * n
         if len(self.max_lrs) != n or not all(rate >= 0 for rate in self.max_lrs):
             raise DTypeError(f"max_lr is a number of at least 0, or a list of {n}, one a group")
         self.total_steps, self.pct_start, self.anneal_strategy = (

@@ -9,7 +9,6 @@ import numpy as np
 
 from chainrule.errors import DTypeError
 from chainrule.optim.optimizer import Optimizer
-from chainrule.tensor.cell import Cell
 
 
 class SGD(Optimizer):
@@ -48,19 +47,19 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise DTypeError("nesterov needs a momentum above 0 and no dampening")
         defaults = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
             "nesterov": nesterov, "maximize": maximize,
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def initial(self, p: Cell, group: dict[str, Any]) -> dict[str, Any]:
-        state: dict[str, Any] = {"step": 0}
-        if group["momentum"]:
-            state["momentum_buffer"] = np.zeros(p.shape, p.dtype)
-        return state
+    def _check(self, options: dict[str, Any]) -> None:
+        super()._check(options)
+        if options["nesterov"] and (options["momentum"] <= 0 or options["dampening"] != 0):
+            raise DTypeError("nesterov needs a momentum above 0 and no dampening")
+
+    def running(self, group: dict[str, Any]) -> tuple[str, ...]:
+        return ("momentum_buffer",) if group["momentum"] else ()
 
     def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         keep = 1.0 if step == 1 else 1 - group["dampening"]

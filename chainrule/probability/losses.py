@@ -188,7 +188,8 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """The Bernoulli distribution: −y log σ(x) − (1 − y) log(1 − σ(x)), x the logit.
 
-    Computed as (1 − y) x + (1 + (w − 1) y) softplus(−x), which no logit makes overflow.
+    Computed as (1 − y) softplus(x) + w y softplus(−x): no logit makes it overflow, and as nothing
+    is subtracted, the small loss of a sure and right logit keeps its digits.
 
     Args:
         input: logits: not probabilities.
@@ -197,10 +198,10 @@ def binary_cross_entropy_with_logits(
         pos_weight: w, how much a positive counts.
     """
     input, target = _pair(input, target)
-    slope = softplus(-input)
+    positive = target * softplus(-input)
     if pos_weight is not None:
-        slope = slope * (1 + (as_operand(pos_weight).astype(input.dtype) - 1) * target)
-    losses = (1 - target) * input + slope
+        positive = positive * as_operand(pos_weight).astype(input.dtype)
+    losses = (1 - target) * softplus(input) + positive
     if weight is not None:
         losses = losses * as_operand(weight).astype(input.dtype)
     if losses.shape != input.shape:

@@ -320,6 +320,13 @@ def share(view: Tensor, base: Tensor) -> None:
         cell.live_views.append(weakref.ref(view))
 
 
+def another_handle(tensor: Tensor) -> Tensor:
+    """The same value and node; an update in place of one handle is not seen through the other."""
+    handle = Tensor(tensor._value, tensor._node)
+    share(handle, tensor)
+    return handle
+
+
 def node_of(tensor: Tensor) -> Node:
     """The tensor's node, a constant where it has none."""
     if tensor._node is None:

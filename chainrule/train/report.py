@@ -180,7 +180,10 @@ def _curves(run: dict[str, Any]) -> str:
         )
     how = "There were no validation rows to choose an epoch by."
     if validated:
-        how = "The training loss is measured with dropout at work, the validation loss without."
+        how = (
+            "The training loss is the mean over the epoch, while the weights moved and with any "
+            "dropout at work; the validation loss is measured after it, without."
+        )
     epochs_said = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
     return (
         f"<h2>Training</h2><p>{epochs_said} in {_seconds(history[-1]['seconds'])}; "

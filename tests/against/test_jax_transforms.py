@@ -76,3 +76,54 @@ def test_second_order(name):
 
     found = reverse(ours, cr.grad, cr.asarray(X), cr.asarray(W), cr.asarray(V))
     close(found, reverse(theirs, jax.grad, jnp.asarray(X), W, V))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_forward_over_forward_and_reverse_over_forward(name):
+    ours, theirs = FUNCTIONS[name]
+
+    def twice(f, jvp, x, w, v):
+        return jvp(lambda x: jvp(lambda x: f(x, w) ** 2, (x,), (v,))[1], (x,), (v,))[1]
+
+    found = twice(ours, cr.jvp, cr.asarray(X), cr.asarray(W), cr.asarray(V))
+    close(found, twice(theirs, jax.jvp, jnp.asarray(X), jnp.asarray(W), jnp.asarray(V)))
+
+    def pulled(f, grad, jvp, x, w, v):
+        return grad(lambda w: (jvp(lambda x: f(x, w), (x,), (v,))[1] ** 2).sum())(w)
+
+    found = pulled(ours, cr.grad, cr.jvp, cr.asarray(X), cr.asarray(W), cr.asarray(V))
+    close(found, pulled(theirs, jax.grad, jax.jvp, jnp.asarray(X), jnp.asarray(W), jnp.asarray(V)))
+
+
+def test_nested_to_the_fourth_order():
+    def ours(x):
+        return cr.sin(x) * cr.exp(-x * x) / (1 + cr.cosh(x))
+
+    def theirs(x):
+        return jnp.sin(x) * jnp.exp(-x * x) / (1 + jnp.cosh(x))
+
+    for _ in range(4):
+        ours, theirs = cr.grad(ours), jax.grad(theirs)
+        close(ours(cr.asarray(np.array(0.7))), theirs(0.7))
+
+
+def test_structures_and_argnums():
+    tree = {"w": W, "b": [V[0, :2], np.array(0.3)]}
+    ours = cr.grad(
+        lambda p, x: cr.sum(cr.tanh(x @ p["w"] + p["b"][0]) * p["b"][1]), argnums=(0, 1)
+    )({"w": cr.asarray(W), "b": [cr.asarray(V[0, :2]), cr.asarray(np.array(0.3))]}, cr.asarray(X))
+    theirs = jax.grad(
+        lambda p, x: jnp.sum(jnp.tanh(x @ p["w"] + p["b"][0]) * p["b"][1]), argnums=(0, 1)
+    )(tree, X)
+    close(ours[1], theirs[1])
+    close(ours[0]["w"], theirs[0]["w"])
+    for a, b in zip(ours[0]["b"], theirs[0]["b"], strict=True):
+        close(a, b)
+
+
+def test_perturbations_and_stopped_gradients():
+    def nested(grad, stop):
+        return grad(lambda x: x * grad(lambda y: x * y * y + stop(x) * y)(x * x))
+
+    found = nested(cr.grad, cr.stop_gradient)(cr.asarray(np.array(1.3)))
+    close(found, nested(jax.grad, jax.lax.stop_gradient)(1.3))

@@ -238,3 +238,201 @@ def test_tensors_pass_both_ways_without_a_copy():
     assert np.shares_memory(back.numpy(), x.numpy())
     t2 = torch.arange(4.0)
     assert cr.from_dlpack(t2).numpy().__array_interface__["data"][0] == t2.data_ptr()
+
+
+# Conventions where a derivative is not unique, or does not exist
+
+
+def agree(ours, theirs, *arrays):
+    """As `check`, with NaN and infinity equal to themselves."""
+    check(ours, theirs, *(np.array(a, float) for a in arrays))
+
+
+POINTS = np.array([-np.inf, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, np.inf])
+ENDS = ["sqrt", "rsqrt", "reciprocal", "log", "log1p", "log2", "log10", "asin", "acos", "atanh",
+        "tanh", "sigmoid", "exp", "expm1", "erf", "erfc", "erfinv", "asinh", "atan", "square",
+        "sinh", "cosh", "floor", "ceil", "trunc", "round"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_at_zero_at_the_ends_of_the_domain_and_at_infinity(name):
+    check(getattr(cr, name), getattr(torch, name), POINTS)
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
+def test_arithmetic_with_zero_and_infinity(name):
+    a, b = (v.ravel() for v in np.meshgrid(POINTS, POINTS))
+    check(getattr(cr, name), getattr(torch, name), a, b)
+
+
+def test_powers_of_zero():
+    a, b = (v.ravel() for v in np.meshgrid([0.0, 0.5, 2.0], [0.0, 0.5, 1.0, 2.0, -1.0]))
+    check(cr.pow, torch.pow, a, b)
+    zero = np.array([0.0, 1.0, 2.0])
+    check(lambda x: 0.0**x, lambda x: 0.0**x, zero)
+    check(lambda x: x**0, lambda x: x**0, zero)
+    check(lambda x: x**0.5, lambda x: x**0.5, zero)
+    check(lambda x: x**-1, lambda x: x**-1, zero)
+
+
+def test_clip_at_its_bounds():
+    for low, high in ((-1.0, 1.0), (None, 1.0), (-1.0, None), (1.0, -1.0), (0.0, 0.0)):
+        check(
+            lambda x, m=low, n=high: cr.clip(x, m, n),
+            lambda x, m=low, n=high: torch.clamp(x, m, n), POINTS,
+        )  # fmt: skip
+
+
+TIED = [
+    ([1.0, 3.0, 3.0], "max"), ([3.0, 3.0, 3.0], "max"), ([-0.0, 0.0], "max"),
+    ([1.0, 1.0, 3.0], "min"), ([np.inf, np.inf], "max"), ([-np.inf, 1.0, -np.inf], "min"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "name"), TIED)
+def test_ties_over_all_elements(values, name):
+    agree(getattr(cr, name), getattr(torch, f"a{name}"), values)
+    agree(getattr(cr, name), getattr(torch, f"a{name}"), np.outer([1.0, 1.0], values))
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_the_first_of_ties_is_named(name):
+    x = np.array([[1.0, 3.0, 3.0, 1.0], [2.0, 2.0, 2.0, 2.0]])
+    found = getattr(cr, f"arg{name}")(cr.asarray(x), axis=1)
+    assert found.tolist() == getattr(torch.tensor(x), f"arg{name}")(1).tolist()
+
+
+def test_norm_at_zero():
+    agree(cr.norm, torch.linalg.vector_norm, [0.0, 0.0])
+    agree(
+        lambda x: cr.norm(x, axis=1), lambda x: torch.linalg.vector_norm(x, dim=1),
+        [[0.0, 0.0], [3.0, 4.0]],
+    )  # fmt: skip
+
+
+def test_std_of_equal_numbers():
+    agree(cr.std, lambda x: torch.std(x, correction=0), [2.0, 2.0])
+    agree(
+        lambda x: cr.std(x, axis=1, correction=1), lambda x: torch.std(x, 1),
+        [[2.0, 2.0], [1.0, 4.0]],
+    )  # fmt: skip
+
+
+def test_xlogy_at_zero():
+    """∂(a log b)/∂a is log b at a = 0 too."""
+    agree(cr.xlogy, torch.xlogy, [0.0, 0.0, 1.0, 2.0], [0.5, 2.0, 0.5, 3.0])
+
+
+def test_atan2_at_zero():
+    agree(cr.atan2, torch.atan2, [0.0, 0.0, 1.0], [0.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "elu", "softplus", "mish", "relu", "sigmoid"])
+def test_a_single_number(name):
+    agree(getattr(cr, name), getattr(torch.nn.functional, name), 0.5)
+
+
+def test_sums_of_exponentials_with_infinity():
+    rows = [[-np.inf, 0.0], [1.0, 1.0], [1000.0, -1000.0]]
+    agree(lambda x: cr.softmax(x, axis=1), lambda x: x.softmax(1), rows)
+    agree(lambda x: cr.log_softmax(x, axis=1), lambda x: x.log_softmax(1), rows)
+    empty = [[-np.inf, -np.inf], [-np.inf, 0.0], [np.inf, 0.0]]
+    agree(lambda x: cr.logsumexp(x, axis=1), lambda x: x.logsumexp(1), empty)
+    agree(
+        cr.logaddexp, torch.logaddexp, [-np.inf, -np.inf, 0.0, 800.0], [-np.inf, 0.0, 0.0, -800.0]
+    )
+
+
+@pytest.mark.parametrize("values", [[0.0, 2.0, 3.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [2.0]])
+def test_products_with_zeros(values):
+    agree(cr.prod, torch.prod, values)
+    agree(lambda x: cr.cumulative_prod(x, axis=0), lambda x: torch.cumprod(x, 0), values)
+
+
+def test_of_nothing():
+    for ours, theirs in ((cr.sum, torch.sum), (cr.prod, torch.prod)):
+        agree(ours, theirs, np.zeros((0,)))
+        agree(lambda x, f=ours: f(x, axis=0), lambda x, f=theirs: f(x, 0), np.zeros((0, 3)))
+
+
+def test_remainders():
+    for k in (0.75, -0.75, 3.0):
+        check(lambda x, k=k: x % k, lambda x, k=k: x % k, np.array([-2.0, -0.5, 0.0, 0.5, 3.0]))
+
+
+# The rest of the vocabulary
+
+
+def torch_pad(x):
+    return torch.nn.functional.pad(x, (2, 0, 0, 1))
+
+
+def test_the_rest_of_structure():
+    x = rng.normal(size=(2, 3, 4))
+    for ours, theirs in [
+        (lambda v: cr.permute_dims(v, (1, 2, 0)), lambda v: v.permute(1, 2, 0)),
+        (lambda v: cr.moveaxis(v, 0, 2), lambda v: v.moveaxis(0, 2)),
+        (lambda v: cr.swapaxes(v, 0, 1), lambda v: v.swapaxes(0, 1)),
+        (lambda v: v.mT, lambda v: v.mT),
+        (lambda v: cr.flatten(v), lambda v: v.flatten()),
+        (lambda v: cr.expand_dims(v, axis=1), lambda v: v.unsqueeze(1)),
+        (lambda v: cr.squeeze(v[:1], axis=0), lambda v: v[:1].squeeze(0)),
+        (lambda v: cr.broadcast_to(v[:, :1], (5, 2, 3, 4)), lambda v: v[:, :1].expand(5, 2, 3, 4)),
+        (lambda v: cr.triu(v, k=1), lambda v: torch.triu(v, 1)),
+        (lambda v: cr.unstack(v, axis=1)[2] * 2, lambda v: torch.unbind(v, 1)[2] * 2),
+        (lambda v: cr.pad(v, ((0, 0), (0, 1), (2, 0))), torch_pad),
+        (lambda v: cr.take(v, cr.asarray([2, 0, 2]), axis=1),
+         lambda v: v.index_select(1, torch.tensor([2, 0, 2]))),
+        (lambda v: cr.meshgrid(v[0, 0], v[1, 1], indexing="ij")[1],
+         lambda v: torch.meshgrid(v[0, 0], v[1, 1], indexing="ij")[1]),
+    ]:  # fmt: skip
+        check(ours, theirs, x)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[1], np.s_[..., 0], np.s_[:, None, 1:], np.s_[-1, ..., ::2], np.s_[:, [0, 2], [1, 1]],
+        np.s_[[0, 1], :, [2, 2]], np.s_[:, [[0], [2]], [[1, 1]]], np.s_[1:1],
+    ],
+)  # fmt: skip
+def test_keys(key):
+    check(lambda v: v[key], lambda v: v[key], rng.normal(size=(2, 3, 4)))
+
+
+@pytest.mark.parametrize("key", [np.s_[1], np.s_[:, 1:], np.s_[..., 0], np.s_[:, [2, 0]]])
+def test_writing(key):
+    def write(x, v):
+        y = x * x
+        y[key] = v.sum() * 2
+        return y * 3
+
+    check(write, write, A, B)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, (0, 2), None])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("sum", torch.sum), ("mean", torch.mean), ("max", torch.amax), ("min", torch.amin),
+     ("logsumexp", torch.logsumexp), ("var", torch.var)],
+)  # fmt: skip
+def test_reductions_along_axes(ours, theirs, axis, keepdims):
+    dim = tuple(range(3)) if axis is None else axis
+    options = {"correction": 0} if ours == "var" else {}
+    check(
+        lambda v: getattr(cr, ours)(v, axis=axis, keepdims=keepdims),
+        lambda v: theirs(v, dim=dim, keepdim=keepdims, **options), rng.normal(size=(2, 3, 4)),
+    )  # fmt: skip
+
+
+def test_second_derivatives():
+    for name in ("tanh", "sigmoid", "exp", "sqrt", "log", "erf", "square", "atan"):
+        x = cr.asarray(P, requires_grad=True)
+        t = torch.tensor(P, requires_grad=True)
+        found = cr.grad(
+            lambda v, n=name: (cr.grad(lambda w: getattr(cr, n)(w).sum())(v) ** 2).sum()
+        )
+        (first,) = torch.autograd.grad(getattr(torch, name)(t).sum(), t, create_graph=True)
+        (wanted,) = torch.autograd.grad((first**2).sum(), t)
+        np.testing.assert_allclose(found(x).numpy(), wanted.numpy(), 1e-11)

@@ -39,6 +39,60 @@ def test_momentum_and_nesterov_by_hand():
         assert w.numpy() == pytest.approx(x, rel=1e-12)
 
 
+def test_dampening_and_weight_decay_by_hand():
+    w = parameter(1.0, -2.0)
+    opt = optim.SGD([w], lr=0.1, momentum=0.8, dampening=0.25, weight_decay=0.5)
+    x, b = w.numpy().copy(), None
+    for t in range(8):
+        set_gradient(w, [t, 1.0])
+        opt.step()
+        g = np.array([t, 1.0]) + 0.5 * x
+        b = g if b is None else 0.8 * b + 0.75 * g
+        x = x - 0.1 * b
+        assert w.numpy() == pytest.approx(x, rel=1e-12)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
+def test_maximize_is_the_step_along_the_other_gradient(make):
+    up, down = parameter(1.0, 2.0), parameter(1.0, 2.0)
+    first, second = make([up], maximize=True), make([down])
+    for t in range(5):
+        set_gradient(up, [t, -1.0])
+        set_gradient(down, [-t, 1.0])
+        first.step()
+        second.step()
+    np.testing.assert_array_equal(up.numpy(), down.numpy())
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_rmsprop_by_its_algorithm(centered):
+    rng = np.random.default_rng(3)
+    w = parameter(*rng.normal(size=4))
+    x, v, mean, b = w.numpy().copy(), 0.0, 0.0, 0.0
+    opt = optim.RMSprop([w], lr=0.02, alpha=0.9, eps=1e-4, momentum=0.7, centered=centered)
+    for _ in range(10):
+        g = rng.normal(size=4)
+        set_gradient(w, g)
+        opt.step()
+        v, mean = 0.9 * v + 0.1 * g * g, 0.9 * mean + 0.1 * g
+        b = 0.7 * b + g / (np.sqrt(v - mean**2 if centered else v) + 1e-4)
+        x = x - 0.02 * b
+        assert w.numpy() == pytest.approx(x, rel=1e-10)
+
+
+def test_amsgrad_divides_by_the_largest_so_far():
+    w = parameter(1.0)
+    opt = optim.Adam([w], lr=0.1, betas=(0.0, 0.5), eps=0.0, amsgrad=True)
+    x, v, largest = 1.0, 0.0, 0.0
+    for t, g in enumerate((10.0, 1.0, 1.0, 1.0), 1):
+        set_gradient(w, g)
+        opt.step()
+        v = 0.5 * v + 0.5 * g * g
+        largest = max(largest, v)
+        x -= 0.1 * g / np.sqrt(largest / (1 - 0.5**t))
+        assert w.item() == pytest.approx(x, rel=1e-12)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e5])
 def test_adams_first_step_is_the_learning_rate(scale):
     w = parameter(1.0, 1.0)
@@ -79,6 +133,53 @@ def test_betas_that_change_on_the_way():
     state = opt.state_dict()["state"][0]
     assert state["exp_avg"] == pytest.approx([m])
     assert state["exp_avg_sq"] == pytest.approx([v])
+
+
+OPTIONS = [
+    (optim.SGD, [{}, {"momentum": 0.9}, {"momentum": 0.0}, {"momentum": 0.5, "nesterov": True}]),
+    (optim.Adam, [{}, {"amsgrad": True}, {"amsgrad": False}, {"amsgrad": True}]),
+    (
+        optim.RMSprop,
+        [{}, {"momentum": 0.9}, {"centered": True}, {"centered": False}, {"momentum": 0.0}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "changes"), OPTIONS, ids=["SGD", "Adam", "RMSprop"])
+def test_options_that_change_on_the_way(make, changes):
+    """Two parameters in a bundle, one by one, and after a save and load: all the same numbers."""
+    start = ([1.0, -2.0], [0.5])
+    together, alone, loaded = ([parameter(*v) for v in start] for _ in range(3))
+    optimisers = [make(together), *(make([p]) for p in alone), make(loaded)]
+    rng = np.random.default_rng(5)
+    for change in changes:
+        for opt in optimisers:
+            opt.param_groups[0].update(change)
+        for _ in range(3):
+            for i, shape in enumerate((2, 1)):
+                g = rng.normal(size=shape)
+                for parameters in (together, alone, loaded):
+                    set_gradient(parameters[i], g)
+            for opt in optimisers:
+                opt.step()
+        fresh = make(loaded)
+        fresh.load_state_dict(optimisers[-1].state_dict())
+        optimisers[-1] = fresh
+        for a, b, c in zip(together, alone, loaded, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+            np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=1e-12)
+    assert all(np.isfinite(p.numpy()).all() for p in together)
+
+
+def test_groups_have_options_of_their_own():
+    a, b, c = parameter(1.0), parameter(1.0), parameter(1.0)
+    opt = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.5, "weight_decay": 1.0}], lr=0.1)
+    opt.add_param_group({"params": [("c", c)], "lr": 0.0})
+    for p in (a, b, c):
+        set_gradient(p, 1.0)
+    opt.step()
+    assert [a.item(), b.item(), c.item()] == pytest.approx([0.9, 0.0, 1.0])
+    assert "group 1: 1 parameters, lr=0.5" in repr(opt)
 
 
 def network():
@@ -132,17 +233,66 @@ def test_step_clears_what_it_used_and_leaves_the_rest():
     assert b.grad is not None
 
 
-def test_two_backward_calls_add_and_every_takes_the_mean():
-    w = parameter(0.0)
-    opt = optim.SGD([w], lr=1.0)
+@pytest.mark.parametrize("count", [1, 3])
+def test_two_backward_calls_add_and_every_takes_the_mean(count):
+    parameters = [parameter(0.0) for _ in range(count)]  # alone, and in a bundle
+    opt = optim.SGD(parameters, lr=1.0)
     for factor in (1.0, 3.0):
-        (factor * w).sum().backward()
+        (factor * sum(parameters)).sum().backward()
     opt.step()
-    assert w.item() == -4.0
+    assert [w.item() for w in parameters] == [-4.0] * count
     for factor in (1.0, 3.0):
-        (factor * w).sum().backward()
+        (factor * sum(parameters)).sum().backward()
         opt.step(every=2)
-    assert w.item() == -6.0  # the mean of 1 and 3
+    assert [w.item() for w in parameters] == [-6.0] * count  # the mean of 1 and 3
+
+
+def test_an_incomplete_round_of_every_applies_nothing():
+    w = parameter(1.0)
+    opt = optim.SGD([w], lr=1.0)
+    set_gradient(w, 2.0)
+    opt.step(every=3)
+    assert w.item() == 1.0
+    assert w.grad.item() == 2.0
+    opt.zero_grad()
+    assert w.grad is None
+    set_gradient(w, 3.0)
+    opt.step()  # the round that was given up does not count
+    assert w.item() == -2.0
+
+
+def test_state_is_a_copy_and_what_does_not_fit_changes_nothing():
+    w = parameter(1.0, 2.0)
+    opt = optim.Adam([w], lr=0.1)
+    set_gradient(w, 1.0)
+    opt.step()
+    state = opt.state_dict()
+    before = state["state"][0]["exp_avg"].copy()
+    set_gradient(w, 5.0)
+    opt.step()
+    np.testing.assert_array_equal(state["state"][0]["exp_avg"], before)
+    kept = opt.state_dict()
+    (group,) = state["param_groups"]
+    running = state["state"][0]
+    for wrong in (
+        None,
+        {},
+        {**state, "param_groups": [group, group]},
+        {**state, "state": {1: running}},
+        {**state, "state": {-1: running}},
+        {**state, "state": {"a": running}},
+        {**state, "state": {0: {**running, "exp_avg": np.zeros(3)}}},
+        {**state, "state": {0: {"step": 1}}},
+        {**state, "param_groups": [{**group, "lr": -1.0}]},
+    ):
+        with pytest.raises((cr.CheckpointError, cr.DTypeError)):
+            opt.load_state_dict(wrong)
+    assert opt.param_groups[0]["lr"] == 0.1
+    np.testing.assert_array_equal(
+        opt.state_dict()["state"][0]["exp_avg"], kept["state"][0]["exp_avg"]
+    )
+    opt.load_state_dict(state)
+    np.testing.assert_array_equal(opt.state_dict()["state"][0]["exp_avg"], before)
 
 
 def test_state_is_saved_and_taken_over():
@@ -171,6 +321,20 @@ def test_state_is_saved_and_taken_over():
         (lambda p: optim.SGD([p], lr=-1.0), cr.DTypeError, "lr"),
         (lambda p: optim.SGD([p], lr=float("nan")), cr.DTypeError, "lr"),
         (lambda p: optim.Adam([p], betas=(1.0, 0.9)), cr.DTypeError, "betas"),
+        (lambda p: optim.SGD([p], lr="fast"), cr.DTypeError, "lr"),
+        (lambda p: optim.SGD([p], weight_decay=float("inf")), cr.DTypeError, "weight_decay"),
+        (lambda p: optim.SGD([p], momentum=0.9, dampening=-1.0), cr.DTypeError, "dampening"),
+        (lambda p: optim.SGD([p], nesterov=True), cr.DTypeError, "momentum"),
+        (lambda p: optim.SGD([{"params": p, "nesterov": True}]), cr.DTypeError, "momentum"),
+        (lambda p: optim.Adam([p], betas=0.9), cr.DTypeError, "two numbers"),
+        (lambda p: optim.Adam([p], betas=(0.9,)), cr.DTypeError, "two numbers"),
+        (lambda p: optim.RMSprop([p], alpha=2.0), cr.DTypeError, "alpha"),
+        (lambda p: optim.SGD(None), cr.DTypeError, "list"),
+        (lambda p: optim.SGD(nn.Linear(1, 1)), cr.DTypeError, "list"),
+        (lambda p: optim.SGD([{"lr": 1.0}]), cr.DTypeError, "params"),
+        (lambda p: optim.SGD([{"params": []}, p]), cr.DTypeError, "params"),
+        (lambda p: optim.SGD([nn.Parameter(cr.ones(2)), 3]), cr.DTypeError, "int"),
+        (lambda p: optim.SGD([p]).step(every=True), cr.DTypeError, "every"),
         (lambda p: optim.Adam([]), cr.GradientError, "no parameters"),
         (lambda p: optim.Adam(p), cr.DTypeError, "list"),
         (lambda p: optim.Adam([cr.ones(2)]), cr.DTypeError, "Parameter"),
@@ -183,46 +347,3 @@ def test_state_is_saved_and_taken_over():
 def test_misuse(make, error, says):
     with pytest.raises(error, match=says):
         make(parameter(1.0, 2.0))
-
-
-def test_clipping():
-    w = parameter(0.0, 0.0, 0.0)
-    set_gradient(w, [3.0, 4.0, 0.0])
-    assert optim.clip_grad_norm_([w], 1.0).item() == pytest.approx(5.0)
-    assert w.grad.numpy() == pytest.approx([0.6, 0.8, 0.0], rel=1e-5)
-    optim.clip_grad_value_([w], 0.5)
-    assert w.grad.numpy() == pytest.approx([0.5, 0.5, 0.0])
-
-
-def rates(make, steps):
-    opt = optim.SGD([parameter(1.0)], lr=1.0)
-    schedule = make(opt)
-    found = []
-    for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
-        schedule.step()
-    return found
-
-
-def test_schedules_by_their_formulas():
-    cosine = rates(lambda o: optim.CosineAnnealingLR(o, 10, eta_min=0.1), 11)
-    wanted = [0.1 + 0.45 * (1 + np.cos(np.pi * t / 10)) for t in range(11)]
-    assert cosine == pytest.approx(wanted)
-    assert rates(lambda o: optim.StepLR(o, 3, gamma=0.5), 8) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
-    warm = rates(lambda o: optim.LinearLR(o, 0.2, total_iters=4), 6)
-    assert warm == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
-    cycle = rates(lambda o: optim.OneCycleLR(o, max_lr=2.0, total_steps=50), 50)
-    assert max(cycle) == pytest.approx(2.0)
-    assert int(np.argmax(cycle)) == 14  # 30 % of the way
-    assert cycle[0] == pytest.approx(2 / 25)
-    assert cycle[-1] == pytest.approx(2 / 25 / 1e4)
-
-
-def test_plateau():
-    opt = optim.SGD([parameter(1.0)], lr=1.0)
-    schedule = optim.ReduceLROnPlateau(opt, factor=0.1, patience=2)
-    found = []
-    for loss in (5, 4, 4, 4, 4, 4, 4, 4, 3):
-        schedule.step(loss)
-        found.append(opt.param_groups[0]["lr"])
-    assert found == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])

@@ -88,7 +88,7 @@ def test_other_numpy_scalars_are_arrays():
 
 def test_numbers_that_do_not_fit_are_refused():
     for dtype, number in (("int8", 300), ("uint8", -1), ("uint64", -1), ("int64", 2**63)):
-        with pytest.raises(cr.DTypeError, match="out of bounds|does not fit|too large"):
+        with pytest.raises(cr.DTypeError, match=r"out of bounds|does not fit|too large"):
             cr.ones(1, dtype=dtype) + number
 
 

@@ -71,12 +71,13 @@ def test_writing_is_numpys(parts, array):
     key = tuple(np.array(p, np.int64) if isinstance(p, list) else p for p in parts)
     t = cr.asarray(x)
     try:
-        value = -1.0 - np.arange(x[key].size).reshape(x[key].shape) if array else -1.0
+        part = x[key]
     except IndexError:
         with pytest.raises((IndexError, cr.ShapeError)):
             t[key] = -1.0
         assert (t.numpy() == x).all()
         return
+    value = -1.0 - np.arange(part.size).reshape(part.shape) if array else -1.0
     t[key] = value
     x[key] = value
     assert (t.numpy() == x).all()

@@ -48,6 +48,12 @@ from chainrule.ops.notation.render import Latex, Plain, mathml
 from chainrule.ops.notation.substitute import Instance, instance
 from chainrule.ops.notation.tree import Flat, Name, Reduce, Statement, Subscript
 
+# What LaTeX's text mode takes for a command.
+_TEXT = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+)
+
 __all__ = ["Formula", "FormulaError", "Instance", "parse"]
 
 
@@ -90,7 +96,7 @@ class Formula:
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """LaTeX source."""
         if self.display_only:
-            return rf"\text{{{self.text}}}"
+            return rf"\text{{{self.text.translate(_TEXT)}}}"
         return Latex(names).statements(self.statements)
 
     def mathml(self, names: Mapping[str, str] | None = None) -> str:

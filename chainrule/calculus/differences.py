@@ -1,0 +1,197 @@
+"""Differences: a function of tensors as one of a single number, and its slope without calculus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.calculus.transforms import positions, jvp, vjp
+from chainrule.calculus.tree import flatten
+from chainrule.errors import ChainruleError, DTypeError, GradientError, NonFiniteError
+from chainrule.ops.composite import alias
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.graph import FULL, Node, ancestors, recording
+from chainrule.tensor.tensor import Tensor
+
+STEPS = tuple(10.0**-k for k in range(1, 13))
+_EPS = float(np.finfo(np.float64).eps)
+
+
+class Problem:
+    """f as a function of its floating-point leaves, in float64, weighted to a single number."""
+
+    def __init__(
+        self, f: Callable[..., Any], args: Any, argnums: Any, rng: Any, about: str = ""
+    ) -> None:
+        self.f, self.about = f, about
+        chosen = positions(range(len(args)) if argnums is None else argnums, len(args))
+        self.leaves, self.rebuild = flatten(list(args))
+        paths = [
+            (number, path)
+            for number, arg in enumerate(args)
+            for path in _paths(arg, f"argument {number}")
+        ]
+        self.places: list[int] = []
+        self.names: list[str] = []
+        self.values: list[np.ndarray] = []
+        for place, (leaf, (number, path)) in enumerate(zip(self.leaves, paths, strict=True)):
+            if number not in chosen or not _is_numeric(leaf):
+                continue
+            x = as_operand(leaf)
+            _refuse_complex(x, path)
+            if dtypes.is_float(x.dtype):
+                self.places.append(place)
+                self.values.append(np.array(x.numpy(), dtype=np.float64))
+                self.names.append(path)
+        if not self.values:
+            raise DTypeError(
+                "check_gradients needs a floating-point argument, and there is none among "
+                f"{len(chosen)}. Write x.astype(cr.float64), or choose others by argnums."
+            )
+        first = self.output(self.values)
+        if not isinstance(first, Tensor):
+            raise GradientError(
+                f"f gave a {type(first).__name__}, not a tensor: no derivative can flow. Compute "
+                "with chainrule's operations, without numpy() or item()."
+            )
+        _refuse_complex(first, "the result of f")
+        if not dtypes.is_float(first.dtype):
+            raise GradientError(
+                f"f gave {first.dtype}, and whole numbers have no derivative. Return the "
+                "floating-point value that they were made from."
+            )
+        if not np.isfinite(first.numpy()).all():
+            raise NonFiniteError(
+                f"f is {first.numpy().reshape(-1)[:3]} at this point, and differences of that say "
+                "nothing. Check at a point where f is finite."
+            )
+        if not np.array_equal(first.numpy(), self.output(self.values).numpy()):
+            raise GradientError(
+                "f gives another value each time, so that differences measure the noise. Is there "
+                "dropout in training mode, or another random operation? Call model.eval(), or "
+                "cr.seed(0) inside of f."
+            )
+        shape = first.shape
+        self.weights = rng.standard_normal(shape) if first.size != 1 else np.ones(shape)
+        self.size = float(np.sum(np.abs(first.numpy() * self.weights)))
+        self.sizes = {n for x in self.values for n in x.shape} | set(shape)
+
+    def output(self, values: Any) -> Any:
+        filled = list(self.leaves)
+        for place, value in zip(self.places, values, strict=True):
+            filled[place] = value if isinstance(value, Tensor) else as_operand(np.asarray(value))
+        return self.f(*self.rebuild(filled))
+
+    def gradients(self, values: Any) -> tuple[Any, ...]:
+        """The gradient of the weighted sum in each leaf, in reverse mode."""
+        return vjp(lambda *v: self.output(v), *map(as_operand, values))[1](self.weights)
+
+    def tangent(self, directions: Sequence[np.ndarray]) -> float:
+        """The derivative of the weighted sum along a direction, in forward mode."""
+        inputs, vs = tuple(map(as_operand, self.values)), tuple(map(as_operand, directions))
+        return float(np.sum(jvp(lambda *v: self.output(v), inputs, vs)[1].numpy() * self.weights))
+
+    def along(self, directions: Sequence[np.ndarray]) -> Callable[[float], float]:
+        """The weighted sum as a function of the distance gone along a direction."""
+
+        def number(t: float) -> float:
+            moved = [x + t * v for x, v in zip(self.values, directions, strict=True)]
+            return float(np.sum(self.output(moved).numpy() * self.weights))
+
+        return number
+
+    def unit(self, leaf: int, index: int) -> tuple[list[np.ndarray], float]:
+        """(the direction of one element, the scale of steps along it)."""
+        directions = [np.zeros(x.shape) for x in self.values]
+        directions[leaf].reshape(-1)[index] = 1
+        return directions, max(1.0, abs(float(self.values[leaf].reshape(-1)[index])))
+
+    def recorded(self) -> list[Node]:
+        """The operations that a derivative of f passes, in the order in which they ran."""
+        with recording(FULL):
+            output = self.output([alias(Tensor(x)) for x in self.values])
+        nodes = ancestors([output._node]) if output._node is not None else []
+        return [node for node in reversed(nodes) if node.op is not None and node.needs_grad]
+
+
+def _is_numeric(leaf: Any) -> bool:
+    return isinstance(leaf, (Tensor, np.ndarray, np.generic, float, complex))
+
+
+def _refuse_complex(x: Tensor, what: str) -> None:
+    if x.dtype.kind == "c":
+        raise DTypeError(
+            f"{what} is {x.dtype}, and check_gradients compares real derivatives. Write f as a "
+            "function of real and imaginary parts, which returns cr.real or cr.imag."
+        )
+
+
+def _paths(tree: Any, name: str) -> list[str]:
+    """A name for each leaf, as the user would write it, in the order of `flatten`."""
+    if isinstance(tree, dict):
+        return [path for key in tree for path in _paths(tree[key], f"{name}[{key!r}]")]
+    if isinstance(tree, (list, tuple)):
+        return [path for i, part in enumerate(tree) for path in _paths(part, f"{name}[{i}]")]
+    return [] if tree is None else [name]
+
+
+def stencil(f: Callable[[float], float], h: float) -> float:
+    """f′(0) by five points: (8 (f(h) − f(−h)) − (f(2h) − f(−2h))) / 12h."""
+    return (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)
+
+
+def slope(f: Callable[[float], float], scale: float, size: float) -> tuple[float, float]:
+    """(f′(0), its uncertainty), from the step at which neighbouring steps agree best.
+
+    The choice knows nothing of the derivative that is being checked; NaN where f is not finite on
+    both sides at any step. `size` is what is added up in f, so that ε·size is its rounding.
+    """
+    found = np.array([stencil(f, scale * step) for step in STEPS])
+    jumps = np.abs(np.diff(found))
+    doubt = np.maximum(np.append(jumps, np.inf), np.insert(jumps, 0, np.inf))
+    doubt[~np.isfinite(doubt)] = np.inf
+    doubt += 20 * _EPS * size / (scale * np.array(STEPS))
+    best = int(np.argmin(doubt))
+    return (float(found[best]), float(doubt[best])) if doubt[best] < np.inf else (np.nan, np.inf)
+
+
+def holds(node: Node) -> bool:
+    """Whether an operation's vjp and jvp agree with differences where it ran."""
+    assert node.saved is not None
+    entries = node.saved[: len(node.inputs)]
+    places = [
+        i for i, e in enumerate(entries) if isinstance(e, np.ndarray) and dtypes.is_float(e.dtype)
+    ]
+
+    def again(*values: Any) -> Any:
+        inputs = [Tensor(e) if isinstance(e, np.ndarray) else e for e in entries]
+        for i, value in zip(places, values, strict=True):
+            inputs[i] = value
+        return node.op.apply(inputs, node.attrs)
+
+    rng = np.random.default_rng(0)
+    xs = [entries[i] for i in places]
+    vs = [rng.standard_normal(x.shape) for x in xs]
+    g = rng.standard_normal(node.shape)
+
+    def number(t: float) -> float:
+        moved = (Tensor(np.asarray(x + t * v)) for x, v in zip(xs, vs, strict=True))
+        return float(np.sum(again(*moved).numpy() * g))
+
+    try:
+        wanted, doubt = slope(number, 1.0, float(np.sum(np.abs(node.saved[-2] * g))))
+        inputs = tuple(Tensor(x) for x in xs)
+        pulled = [c.numpy() for c in vjp(again, *inputs)[1](g)]
+        _, tangent = jvp(again, inputs, tuple(Tensor(np.asarray(v)) for v in vs))
+    except ChainruleError:
+        return True
+    backward = sum(np.sum(c * v) for c, v in zip(pulled, vs, strict=True))
+    forward = np.sum(tangent.numpy() * g)
+    if np.isnan(wanted):
+        return True
+    size = max(float(sum(np.sum(np.abs(c * v)) for c, v in zip(pulled, vs, strict=True))), 1e-8)
+    apart = max(abs(backward - wanted), abs(forward - wanted)) - doubt
+    return bool(apart <= 1e-5 * max(size, abs(wanted)))
