@@ -212,9 +212,73 @@ def _view(
     }, y  # fmt: skip
 
 
+CHUNK = 1 << 18
+"""Numbers in the columns of so many images as are worked on together: they stay in the cache, and
+no step asks the system for fresh memory of many times the image's size."""
+
+
+def _geometry(x: np.ndarray, weight: np.ndarray, *, stride: Any, padding: Any, dilation: Any,
+              groups: int) -> tuple[dict[str, Any], np.ndarray, tuple[int, ...], Any]:  # fmt: skip
+    """(attributes of the windows, the filters as matrices, the shape of y as such, its chunks)."""
+    outputs, each, *size = weight.shape
+    steps = _steps(kernel=size, stride=stride, dilation=dilation)
+    steps["padding"] = image_padding(padding, **steps)
+    inner, area = each * math.prod(size), math.prod(places(x.shape[-2:], **steps))
+    images = math.prod(x.shape[:-3])
+    together = max(1, CHUNK // max(1, groups * inner * area))
+    chunks = [slice(i, i + together) for i in range(0, images, together)]
+    filters = weight.reshape(groups, outputs // groups, inner)
+    return steps, filters, (images, *filters.shape[:2], area), chunks
+
+
+def _patches(images: np.ndarray, filters: np.ndarray, steps: dict[str, Any]) -> np.ndarray:
+    return _windows(images, **steps).reshape(len(images), len(filters), filters.shape[2], -1)
+
+
+def _conv_kernel(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, **attrs: Any
+) -> tuple[np.ndarray, tuple]:
+    steps, filters, shape, chunks = _geometry(x, weight, **attrs)
+    images = x.reshape(-1, *x.shape[-3:]) if x.size else np.empty((0, *x.shape[-3:]), x.dtype)
+    y = np.empty(shape, x.dtype)
+    for part in chunks:
+        np.matmul(filters, _patches(images[part], filters, steps), out=y[part])
+    y = y.reshape(*x.shape[:-3], len(weight), *places(x.shape[-2:], **steps))
+    if bias is not None:
+        y += bias[:, None, None]
+    return y, ()
+
+
+def _conv_pullback(
+    wanted: Any, g: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: Any, *, y: Any,
+    residual: Any, **attrs: Any,
+) -> tuple[np.ndarray | None, ...]:  # fmt: skip
+    steps, filters, shape, chunks = _geometry(x, weight, **attrs)
+    images, g = x.reshape(shape[0], *x.shape[-3:]), g.reshape(shape)
+    dx = np.empty(images.shape, x.dtype) if wanted[0] else None
+    dw = np.zeros(filters.shape, weight.dtype) if wanted[1] else None
+    for part in chunks:
+        if dw is not None:
+            patches = _patches(images[part], filters, steps)
+            dw += np.matmul(g[part], patches.swapaxes(-1, -2)).sum(0)
+        if dx is not None:
+            spread = np.matmul(filters.swapaxes(-1, -2), g[part])
+            spread = spread.reshape(
+                len(spread), x.shape[-3], *steps["kernel"], *places(x.shape[-2:], **steps)
+            )
+            dx[part] = _add_windows(spread, size=x.shape[-2:], **steps)
+    return (
+        None if dx is None else dx.reshape(x.shape),
+        None if dw is None else dw.reshape(weight.shape),
+        g.sum((0, 3)).reshape(-1) if wanted[2] else None,
+    )
+
+
 @composite(
     formula="y[…, f, i, j] = Σ_{c, k, l} weight[f, c, k, l] · "
     "x[…, c + m · floor(f / q), s · i + d · k − p, t · j + e · l − r] + bias[f]",
+    kernel=_conv_kernel,
+    pullback=_conv_pullback,
     check=_check,
     operations=lambda y, x, w, *rest, **attrs: 2 * math.prod(y.shape) * math.prod(w.shape[1:]),
     lower="conv2d",

@@ -69,19 +69,23 @@ def _max_kernel(x: np.ndarray, **attrs: Any) -> tuple[np.ndarray, tuple[np.ndarr
     """The largest of each window, and which one it was: the first, as in PyTorch."""
     window = _window(x.shape[-2:], **attrs)
     rows, columns = places(x.shape[-2:], **window)
+    with_nan = x.size > 0 and bool(np.isnan(np.min(x)))
     best: Any = None
     for n, part in enumerate(_parts(_within(x, window["padding"]), rows, columns, window)):
         if best is None:
-            best, which = part.copy(), np.zeros(part.shape, np.uint8 if _few(window) else np.intp)
-        else:
-            better = (part > best) | (part != part)
-            np.copyto(best, part, where=better)
-            which[better] = n
+            best, which = part.copy(), np.zeros(part.shape, np.min_scalar_type(_size(window)))
+            continue
+        better = part > best
+        if with_nan:
+            better |= part != part
+        np.maximum(best, part, out=best)
+        # The last place at which a window became better has the largest number.
+        np.maximum(which, better * which.dtype.type(n), out=which)
     return best, (which,)
 
 
-def _few(window: dict[str, Any]) -> bool:
-    return math.prod(window["kernel"]) <= 256
+def _size(window: dict[str, Any]) -> int:
+    return math.prod(window["kernel"])
 
 
 def _within(x: np.ndarray, padding: Any) -> np.ndarray:
@@ -114,8 +118,12 @@ def _max_pullback(
     (top, bottom), (left, right) = window["padding"]
     height, width = x.shape[-2:]
     total = np.zeros((*x.shape[:-2], height + top + bottom, width + left + right), g.dtype)
+    apart = all(s >= k for s, k in zip(window["stride"], window["kernel"], strict=True))
     for n, part in enumerate(_parts(total, g.shape[-2], g.shape[-1], window)):
-        part += g * (which == n)
+        if apart and window["dilation"] == (1, 1):  # no pixel is in two windows
+            np.copyto(part, g, where=which == n)
+        else:
+            part += g * (which == n)
     return (total[..., top : top + height, left : left + width],)
 
 

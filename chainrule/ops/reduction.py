@@ -43,7 +43,10 @@ def pairwise_sum(x: np.ndarray, axes: Axes, keepdims: bool, dtype: Any = None) -
         moved = np.moveaxis(x, axes, range(len(axes)))
         flat = moved.reshape(-1, *moved.shape[len(axes) :])
         while len(flat) > _BLOCK:
-            flat = np.add.reduceat(flat, range(0, len(flat), _BLOCK), axis=0, dtype=dtype)
+            whole = len(flat) // _BLOCK * _BLOCK
+            sums = np.add.reduce(flat[:whole].reshape(-1, _BLOCK, *flat.shape[1:]), 1, dtype)
+            rest = np.add.reduce(flat[whole:], 0, dtype, keepdims=True)
+            flat = np.concatenate([sums, rest]) if whole < len(flat) else sums
         total = np.add.reduce(flat, 0, dtype=dtype)
         return total.reshape(reduced_shape(x.shape, axes, True)) if keepdims else total
     return np.add.reduce(x, axes, dtype, keepdims=keepdims)  # type: ignore[call-overload]
