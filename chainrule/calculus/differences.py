@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.calculus.transforms import positions, jvp, vjp
+from chainrule.calculus.transforms import argument_positions, jvp, vjp
 from chainrule.calculus.tree import flatten
 from chainrule.errors import ChainruleError, DTypeError, GradientError, NonFiniteError
 from chainrule.ops.composite import alias
@@ -27,7 +27,7 @@ class Problem:
         self, f: Callable[..., Any], args: Any, argnums: Any, rng: Any, about: str = ""
     ) -> None:
         self.f, self.about = f, about
-        chosen = positions(range(len(args)) if argnums is None else argnums, len(args))
+        chosen = argument_positions(range(len(args)) if argnums is None else argnums, len(args))
         self.leaves, self.rebuild = flatten(list(args))
         paths = [
             (number, path)

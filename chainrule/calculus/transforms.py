@@ -72,7 +72,7 @@ def _result(x: Tensor, keep: bool) -> Tensor:
     return x if keep or x._value is None else Tensor(x._value)
 
 
-def positions(argnums: Argnums, count: int) -> tuple[int, ...]:
+def argument_positions(argnums: Argnums, count: int) -> tuple[int, ...]:
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for n in numbers:
         if not -count <= n < count:
@@ -105,7 +105,7 @@ def value_and_grad(
 
     @wraps(f)
     def transformed(*args: Any, **kwargs: Any) -> Any:
-        positions = positions(argnums, len(args))
+        positions = argument_positions(argnums, len(args))
         chosen, leaves, rebuilds = _fresh([args[i] for i in positions], "a gradient")
         full = list(args)
         for i, replacement in zip(positions, chosen, strict=True):

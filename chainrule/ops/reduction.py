@@ -25,6 +25,7 @@ INTERNAL = (
 
 Axes = tuple[int, ...]
 _BLOCK = 128  # NumPy's own pairwise summation stops splitting here
+_ROWS = 32  # so many rows are added one after another; each costs a rounding
 
 
 def pairwise_sum(x: np.ndarray, axes: Axes, keepdims: bool, dtype: Any = None) -> np.ndarray:
@@ -42,9 +43,9 @@ def pairwise_sum(x: np.ndarray, axes: Axes, keepdims: bool, dtype: Any = None) -
     ):
         moved = np.moveaxis(x, axes, range(len(axes)))
         flat = moved.reshape(-1, *moved.shape[len(axes) :])
-        while len(flat) > _BLOCK:
-            whole = len(flat) // _BLOCK * _BLOCK
-            sums = np.add.reduce(flat[:whole].reshape(-1, _BLOCK, *flat.shape[1:]), 1, dtype)
+        while len(flat) > _ROWS:
+            whole = len(flat) // _ROWS * _ROWS
+            sums = np.add.reduce(flat[:whole].reshape(-1, _ROWS, *flat.shape[1:]), 1, dtype)
             rest = np.add.reduce(flat[whole:], 0, dtype, keepdims=True)
             flat = np.concatenate([sums, rest]) if whole < len(flat) else sums
         total = np.add.reduce(flat, 0, dtype=dtype)
