@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,9 @@ def _holds_numpy(obj: Any) -> bool:
 
 
 def _holds_tensors(obj: Any) -> bool:
-    while isinstance(obj, (list, tuple)) and obj:
-        obj = obj[0]
+    """Whether a tensor is anywhere in nested lists."""
+    if isinstance(obj, (list, tuple)):
+        return any(map(_holds_tensors, obj))
     return isinstance(obj, Tensor)
 
 
@@ -175,6 +177,11 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
             [7., 7.]])
     """
     _device(device)
+    if isinstance(fill_value, Tensor) and fill_value.requires_grad and state.depth != OFF:
+        raise GradientError(
+            "full of a tensor would lose its derivative. Write cr.broadcast_to(x, shape), or "
+            "x.item() for the number alone."
+        )
     value = _to_numpy(fill_value, None if dtype is None else dtypes.as_dtype(dtype), None)
     if value.ndim:
         raise ShapeError(f"full repeats one number; fill_value has the shape {value.shape}")
@@ -233,6 +240,15 @@ def full_like(x: Tensor, /, fill_value: Any, *, dtype: Any = None, device: Any =
     return full(x.shape, fill_value, dtype=_like(x, dtype), device=device)
 
 
+def _plain_number(value: Any, name: str) -> Any:
+    """A finite real number, out of a tensor or an array where it is in one."""
+    if isinstance(value, (Tensor, np.ndarray)) and value.size == 1:
+        value = value.item()
+    if not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
+        raise DTypeError(f"{name} takes finite real numbers, not {value!r}")
+    return value
+
+
 @located
 def arange(
     start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None
@@ -246,6 +262,7 @@ def arange(
     _device(device)
     if stop is None:
         start, stop = 0, start
+    start, stop, step = (_plain_number(v, "arange") for v in (start, stop, step))
     if step == 0:
         raise ShapeError("arange needs a step that is not 0")
     if dtype is None:

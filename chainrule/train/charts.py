@@ -63,9 +63,11 @@ def _frame(x: _Scale, y: _Scale, across: str, up: str, title: str, inside: str, 
         "</text>"
         for t in y.ticks()
     )
+    # Whatever is counted, such as epochs, has no half steps.
+    places = [t for t in x.ticks() if across != "epochs" or t == int(t)]
     marks = "".join(
         f'<text x="{x(t):.1f}" y="{height - BOTTOM + 18}" text-anchor="middle">{t:g}</text>'
-        for t in x.ticks()
+        for t in places
     )
     label = f"{escape(up)}{' (logarithmic)' if y.log else ''}"
     return (
