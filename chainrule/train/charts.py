@@ -93,7 +93,8 @@ def curves(
         return ""
     x = _Scale([*epochs], LEFT, WIDTH - RIGHT, False)
     x.low, x.high = epochs[0] - 0.5, epochs[-1] + 0.5
-    y = _Scale(values, HEIGHT - BOTTOM, TOP, True)
+    # A loss falls by factors; a score has its own scale, of which 1 is the end.
+    y = _Scale(values, HEIGHT - BOTTOM, TOP, log=up == "loss")
     inside = (
         f'<line x1="{x(best):.1f}" x2="{x(best):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" '
         'stroke="var(--soft)" stroke-dasharray="4 4"/>'
