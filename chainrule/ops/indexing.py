@@ -241,9 +241,21 @@ def _set(x: np.ndarray, v: np.ndarray, *arrays: np.ndarray, pattern: tuple) -> n
     return result
 
 
+def _stays(shape: tuple[int, ...], arrays: Any, pattern: tuple) -> np.ndarray:
+    """Which of the values that are written stay: of several at one place, the last."""
+    key = _key(pattern, [a._value for a in arrays])
+    owner = np.empty(shape, np.intp)
+    numbers = np.arange(owner[key].size).reshape(owner[key].shape)
+    owner[key] = numbers
+    return owner[key] == numbers
+
+
 def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> tuple:
     zero = Tensor(np.zeros((), g.dtype))
     part = getitem.apply((g, *arrays), {"pattern": pattern})
+    if arrays and all(a._value is not None for a in arrays):
+        stays = _stays(x.shape, arrays, pattern)
+        part = part if stays.all() else where(Tensor(stays), part, zero)
     if part.shape != v.shape:
         part = sum_to(part, v.shape)
     kept = setitem.apply((g, zero, *arrays), {"pattern": pattern})
@@ -262,6 +274,7 @@ def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> t
     samples=lambda: [
         ((sampled(4, 3), (slice(1, 3), 0), sampled(2) + 5), {}),
         ((sampled(4, 3), (np.array([0, 2]),), np.array(1.5)), {}),
+        ((sampled(4, 3), (np.array([0, 2, 0]),), sampled(3, 3) + 5), {}),
     ],
 )
 def setitem(x: Any, key: Any, value: Any, /) -> Any:
