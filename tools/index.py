@@ -36,7 +36,6 @@ OTHERS = {
     "chainrule.lens.explain": ["explain"],
 }  # fmt: skip
 MODULES = ["nn", "optim", "probability", "data", "train", "random", "linalg"]
-PLACES = {"random": "chainrule/random.py", "linalg": "chainrule/linalg.py"}
 
 
 def find() -> dict[str, tuple[str, str]]:
@@ -47,7 +46,7 @@ def find() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     modules = ["chainrule.tensor.creation"]
     for info in pkgutil.iter_modules(chainrule.ops.__path__):
-        if info.name not in chainrule.ops._MACHINERY:
+        if info.name not in chainrule.ops.MACHINERY:
             modules.append(f"chainrule.ops.{info.name}")
     for name in modules:
         module = importlib.import_module(name)

@@ -4,9 +4,9 @@ import importlib
 import pkgutil
 
 # Every file here that is not machinery declares operations; a new one needs no entry in a list.
-_MACHINERY = {
+MACHINERY = {
     "operation", "elementwise", "composite", "declare", "domain", "notation", "express",
 }  # fmt: skip
 for _module in pkgutil.iter_modules(__path__):
-    if _module.name not in _MACHINERY:
+    if _module.name not in MACHINERY:
         importlib.import_module(f"{__name__}.{_module.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, ShapeError
 from chainrule.ops.operation import Operand, Operation, describe
-from chainrule.tensor import dtypes
+from chainrule.tensor import debug, dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import FULL, OFF, Node, leaf, recording, state
 from chainrule.tensor.tensor import Tensor
@@ -131,9 +132,14 @@ class Composite(Operation):
             found = iter(walk(output, gradient, targets, keep=keep))
             return [next(found) if want else None for want in wanted]
         *arrays, output, residual = node.saved
+        start = time.perf_counter() if debug.level >= 3 else 0.0
         results = self.pullback(
             wanted, gradient._value, *arrays, y=output, residual=residual, **node.attrs
         )
+        if debug.level >= 3:
+            elapsed = time.perf_counter() - start
+            for result in filter(lambda r: r is not None, results):
+                debug.tell(f"{self.name} pullback", (gradient._value,), result, elapsed)
         return [None if r is None else Tensor(np.asarray(r)) for r in results]
 
     def _rerun(self, node: Node, keep: bool, depth: int) -> tuple[list[Any], Tensor]:

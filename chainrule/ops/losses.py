@@ -15,10 +15,10 @@ from chainrule.ops.structure import expand_dims, squeeze
 from chainrule.tensor import dtypes
 from chainrule.tensor.tensor import Tensor
 
-INTERNAL = ("softmax_cross_entropy",)
+INTERNAL = ("softmax_cross_entropy", "check_labels")
 
 
-def _check(logits: Tensor, labels: Tensor) -> None:
+def check_labels(logits: Tensor, labels: Tensor) -> None:
     if not dtypes.is_float(logits.dtype):
         raise DTypeError(f"logits are floating-point numbers, and these are {logits.dtype}")
     if labels.dtype.kind not in "iu":
@@ -69,7 +69,7 @@ def _pullback(
     formula="y[…] = log(Σ_j exp(logits[…, j])) − logits[…, labels[…]]",
     kernel=_kernel,
     pullback=_pullback,
-    check=_check,
+    check=check_labels,
     operations=lambda y, logits, labels: 13 * math.prod(logits.shape),
     samples=lambda: [
         ((np.sin(np.arange(12.0) * 1.7).reshape(3, 4) * 3, np.array([0, 3, 1])), {}),

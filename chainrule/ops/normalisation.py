@@ -12,7 +12,7 @@ from chainrule.ops.arithmetic import sqrt
 from chainrule.ops.declare import composite
 from chainrule.ops.domain import sampled
 from chainrule.ops.reduction import mean
-from chainrule.ops.structure import reshape
+from chainrule.ops.structure import reshape, sum_to
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.shapes import normalise_shape
@@ -54,16 +54,10 @@ def _pullback(
         dx -= standard * (h * standard).mean(axes, keepdims=True)
         dx *= inverse
     if wanted[1]:
-        dw = _sum_to(g * standard, weight.shape)
+        dw = sum_to.forward(g * standard, shape=weight.shape)
     if wanted[2]:
-        db = _sum_to(g, bias.shape)
+        db = sum_to.forward(g, shape=bias.shape)
     return dx, dw, db
-
-
-def _sum_to(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    extra = g.ndim - len(shape)
-    axes = tuple(a for a in range(g.ndim) if a < extra or shape[a - extra] != g.shape[a])
-    return g.sum(axes).reshape(shape)
 
 
 def _view(

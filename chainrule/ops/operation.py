@@ -101,9 +101,9 @@ class Operation:
         import sys
 
         frame = sys._getframe(1)
-        mine = tuple(
-            f"chainrule.ops.{m}" for m in ("operation", "elementwise", "composite", "declare")
-        )
+        from chainrule.ops import MACHINERY
+
+        mine = {f"chainrule.ops.{name}" for name in MACHINERY}
         while frame.f_back is not None and frame.f_globals.get("__name__") in mine:
             frame = frame.f_back
         return str(frame.f_globals.get("__name__"))

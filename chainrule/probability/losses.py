@@ -14,8 +14,7 @@ from chainrule.ops.arithmetic import abs, maximum, square
 from chainrule.ops.choosing import where
 from chainrule.ops.exponential import exp, log
 from chainrule.ops.indexing import take
-from chainrule.ops.losses import _check as check_labels
-from chainrule.ops.losses import softmax_cross_entropy
+from chainrule.ops.losses import check_labels, softmax_cross_entropy
 from chainrule.ops.reduction import mean, sum
 from chainrule.ops.softmax import log_softmax
 from chainrule.ops.structure import moveaxis

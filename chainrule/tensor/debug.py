@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,14 +46,18 @@ def run(op: Any, values: list, attrs: dict) -> tuple[Any, Any]:
     start = time.perf_counter()
     with np.errstate(all="ignore"):
         value, residual = op.run(values, attrs)
-    elapsed = time.perf_counter() - start
-    if in_backward and level < 3:
-        return value, residual
+    if not in_backward or level >= 3:
+        tell(op.name, values, value, time.perf_counter() - start)
+    return value, residual
+
+
+def tell(name: str, values: Iterable[Any], value: Any, elapsed: float) -> None:
+    """Print the line of an operation that took `elapsed` seconds."""
     array = np.asarray(value)
     shapes = ", ".join(str(v.shape) if isinstance(v, np.ndarray) else repr(v) for v in values)
     where = state.scope.describe() if state.scope is not None else ""
     way = "←" if in_backward else "→"
-    parts = [f"{way} {op.name:24s} {shapes} → {array.shape} {array.dtype}", where]
+    parts = [f"{way} {name:24s} {shapes} → {array.shape} {array.dtype}", where]
     parts.append(show(user_place(2)))
     if level >= 2:
         parts.append(f"{elapsed * 1e6:.1f} µs, {array.nbytes:,} bytes")
@@ -65,4 +69,3 @@ def run(op: Any, values: list, attrs: dict) -> tuple[Any, Any]:
                 + (f", {bad} not finite" if bad else "")
             )
     print("  ".join(part for part in parts if part), file=sys.stderr)
-    return value, residual

@@ -102,11 +102,6 @@ class Node:
     def ndim(self) -> int:
         return len(self.shape)
 
-    @property
-    def freed(self) -> bool:
-        """Whether a backward pass has been here and let its intermediate values go."""
-        return self.op is not None and self.saved is None
-
     def __repr__(self) -> str:
         name = "leaf" if self.op is None else self.op.name
         return f"<Node {self.serial} {name} {self.shape} {self.dtype}>"
