@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from benchmarks.workloads import CNN, GPT, MLP, Workload
+from benchmarks.workloads import CNN, GPT, LSTM, MLP, Workload
 
 
 def network(workload: Workload, nn: Any, functional: Any) -> Any:
@@ -17,6 +17,8 @@ def network(workload: Workload, nn: Any, functional: Any) -> Any:
             return _cnn(workload, nn)
         case GPT():
             return _gpt(workload, nn, functional)
+        case LSTM():
+            return _lstm(workload, nn)
 
 
 def _mlp(workload: MLP, nn: Any) -> Any:
@@ -79,3 +81,22 @@ def _gpt(workload: GPT, nn: Any, functional: Any) -> Any:
             return logits.reshape(-1, workload.vocabulary)
 
     return Decoder()
+
+
+def _lstm(workload: LSTM, nn: Any) -> Any:
+    # PyTorch has the layer; in chainrule it is a function of one step, handed to `scan`.
+    from benchmarks import recurrent
+
+    layer = nn.LSTM if hasattr(nn, "LSTM") else recurrent.LSTM
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = layer(workload.inputs, workload.hidden, batch_first=True)
+            self.head = nn.Linear(workload.hidden, workload.classes)
+
+        def forward(self, x: Any) -> Any:
+            states, _ = self.lstm(x)
+            return self.head(states[:, -1])
+
+    return Last()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,42 @@ ROOT = Path(__file__).parents[1]
 # size. Another learning rate, ε or first weight shows as 1e-2 and more.
 TOLERANCE = 1e-3
 
+# Some environments export what makes NumPy's OpenBLAS slower; everybody runs at their best.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+}
+
 # Idle threads of OpenMP and of OpenBLAS spin for some tens of milliseconds before they sleep.
 PAUSE = 0.1
 
 
+class BenchmarkError(Exception):
+    """What was to be timed cannot be: a worker died, or it is not the same work."""
+
+
 class Worker:
-    """A process that trains one workload in one framework.
+    """A process that runs one workload in one framework.
+
+    Args:
+        framework: the name of a module in benchmarks/frameworks.
+        workload: one of `workloads.ALL`.
+        environment: variables beside those of this process.
 
     Attributes:
         facts: versions and threads; None where the framework is not installed.
     """
 
-    def __init__(self, framework: str, workload: str) -> None:
+    def __init__(
+        self, framework: str, workload: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         command = [sys.executable, "-m", "benchmarks.worker"]
         self.framework = framework
         self._process = subprocess.Popen(
             [*command, "--framework", framework, "--workload", workload],
             cwd=ROOT,
+            env=ENVIRONMENT | dict(environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -50,7 +70,7 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             self.stop()
-            raise SystemExit(f"{self.framework} stopped at {command!r}; its error stands above")
+            raise BenchmarkError(f"{self.framework} stopped at {command!r}; its error stands above")
         return json.loads(line)
 
     def stop(self) -> None:
@@ -58,14 +78,16 @@ class Worker:
         self._process.communicate()
 
 
-def disagreement(losses: dict[str, Sequence[float]]) -> str | None:
-    """What to say where the losses of the same steps differ by more than rounding, else None."""
-    values = np.array(list(losses.values()))
+def disagreement(results: Mapping[str, Sequence[float]]) -> str | None:
+    """What to say where the results of the same steps differ by more than rounding, else None."""
+    values = np.array(list(results.values()))
     middle = np.median(values, axis=0)
-    if np.all(np.abs(values - middle) <= TOLERANCE * np.abs(middle)):
+    error = np.abs(values - middle).max(axis=0)
+    if np.all(error <= TOLERANCE * np.abs(middle).max()):
         return None
-    lines = (f"  {name:18} {[f'{x:.6g}' for x in found]}" for name, found in losses.items())
-    return "the losses of the first steps differ, so this is not the same work:\n" + "\n".join(
+    worst = np.sort(np.argsort(np.nan_to_num(error, nan=np.inf))[-3:])
+    lines = (f"  {name:18} {[f'{found[i]:.6g}' for i in worst]}" for name, found in results.items())
+    return "the results of the first steps differ, so this is not the same work:\n" + "\n".join(
         lines
     )
 
@@ -74,9 +96,8 @@ def take_turns(workers: Sequence[Worker], rounds: int, turn: float) -> dict[str,
     """Seconds per step of each worker in each round; a turn lasts about `turn` seconds."""
     steps = {}
     for worker in workers:
-        worker.ask("time 3")
         time.sleep(PAUSE)
-        steps[worker] = max(1, round(turn / worker.ask("time 3")))
+        steps[worker] = worker.ask(f"steps {turn}")
     times: dict[str, list[float]] = {worker.framework: [] for worker in workers}
     for i in range(rounds):
         first = i % len(workers)  # so that nobody always follows the same one

@@ -4,9 +4,12 @@
 
 answers each line of its standard input by one line of JSON:
 
-    facts     versions and threads, or null where the framework is not installed
-    losses    the losses of the next three steps
-    time N    seconds per step, over N steps
+    facts       versions and threads, or null where the framework is not installed
+    results     up to 100 numbers of the result of each of the next three steps
+    steps T     how many steps last about T seconds
+    time N      seconds per step, over N steps
+    first       seconds that the first step takes
+    memory N    bytes that the process has grown by at most, over its imports, after N steps
 
 Between lines it sleeps.
 """
@@ -14,6 +17,7 @@ Between lines it sleeps.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import json
 import os
@@ -22,13 +26,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.workloads import WORKLOADS
+import numpy as np
+
+from benchmarks import memory
+from benchmarks.workloads import ALL
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--framework", required=True)
-    parser.add_argument("--workload", required=True, choices=WORKLOADS)
+    parser.add_argument("--workload", required=True, choices=ALL)
     options = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a framework prints is not an answer
@@ -40,29 +47,55 @@ def main() -> None:
             raise
         print("null", file=answers)
         return
-    step = framework.build(WORKLOADS[options.workload])
+    build = functools.cache(lambda: framework.build(ALL[options.workload]))
     for line in sys.stdin:
         match line.split():
             case ["facts"]:
                 answer: Any = framework.facts()
-            case ["losses"]:
-                answer = [float(step()) for _ in range(3)]
+            case ["results"]:
+                answer = [number for _ in range(3) for number in some(build()())]
+            case ["steps", wanted]:
+                answer = steps_of(build(), float(wanted))
             case ["time", count]:
-                answer = seconds_per_step(step, int(count))
+                answer = seconds_per_step(build(), int(count))
+            case ["first"]:
+                step = build()
+                answer = seconds(step, 1)
+            case ["memory", count]:
+                for name in framework.LATER:
+                    importlib.import_module(name)
+                answer = memory.growth(lambda: seconds(build(), int(count)))
             case _:
                 raise ValueError(f"not a command: {line!r}")
         print(json.dumps(answer), file=answers)
 
 
-def seconds_per_step(step: Callable[[], Any], count: int) -> float:
-    for _ in range(1 + count // 10):  # what the others left in the caches goes out first
-        loss = step()
-    float(loss)
+def some(result: Any) -> list[float]:
+    flat = np.asarray(result).ravel()
+    return flat[:: -(-flat.size // 100)].tolist()
+
+
+def seconds(step: Callable[[], Any], count: int) -> float:
+    """Seconds from the first call to the last one's result."""
     start = time.perf_counter()
     for _ in range(count):
-        loss = step()
-    float(loss)
-    return (time.perf_counter() - start) / count
+        result = step()
+    np.asarray(result)
+    return time.perf_counter() - start
+
+
+def steps_of(step: Callable[[], Any], wanted: float) -> int:
+    count, took = 1, seconds(step, 1)
+    while took < wanted / 4:
+        count *= 2
+        took = seconds(step, count)
+    return max(1, round(count * wanted / took))
+
+
+def seconds_per_step(step: Callable[[], Any], count: int) -> float:
+    if count > 1:  # what the others left in the caches goes out first
+        seconds(step, 1 + count // 10)
+    return seconds(step, count) / count
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""What is trained: shapes, and data and first weights made by NumPy, the same for every framework.
+"""What is computed: shapes, and data and first weights made by NumPy, the same for every framework.
 
-Weights have the names and the layout that PyTorch gives them for the networks in `network.py`.
+Weights have the names and the layout that PyTorch gives them for the networks in `network.py`. A
+workload is a training step, or with `training=False` the forward pass alone.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class MLP:
 
     sizes: tuple[int, ...]
     batch: int
+    training: bool = True
 
     def __str__(self) -> str:
         return f"MLP {'-'.join(map(str, self.sizes))}, batch {self.batch}"
@@ -36,6 +38,10 @@ class MLP:
         x = random.standard_normal((self.batch, self.sizes[0]), np.float32)
         return x, random.integers(0, self.sizes[-1], self.batch)
 
+    def products(self) -> tuple[int, int]:
+        layers = [2 * self.batch * n * m for n, m in itertools.pairwise(self.sizes)]
+        return sum(layers), layers[0]
+
 
 @dataclass(frozen=True)
 class CNN:
@@ -46,6 +52,7 @@ class CNN:
     hidden: int
     classes: int
     batch: int
+    training: bool = True
 
     def __str__(self) -> str:
         path = "→".join(map(str, self.channels))
@@ -75,6 +82,14 @@ class CNN:
         x = random.standard_normal(shape, np.float32)
         return x, random.integers(0, self.classes, self.batch)
 
+    def products(self) -> tuple[int, int]:
+        layers = [
+            2 * self.batch * (self.image // 2**i) ** 2 * 9 * n * m
+            for i, (n, m) in enumerate(itertools.pairwise(self.channels))
+        ]
+        dense = 2 * self.batch * self.hidden * (self.flat + self.classes)
+        return sum(layers) + dense, layers[0]
+
 
 @dataclass(frozen=True)
 class GPT:
@@ -87,6 +102,7 @@ class GPT:
     tokens: int
     vocabulary: int
     batch: int
+    training: bool = True
 
     def __str__(self) -> str:
         return (
@@ -124,16 +140,103 @@ class GPT:
         text = random.integers(0, self.vocabulary, (self.batch, self.tokens + 1))
         return text[:, :-1].copy(), text[:, 1:].copy()
 
+    def products(self) -> tuple[int, int]:
+        rows, w = self.batch * self.tokens, self.width
+        dense = 2 * rows * w * (3 + 1 + 4 + 4) * w
+        attention = (
+            2 * 2 * rows * (self.tokens + 1) // 2 * w
+        )  # a token sees itself and those before
+        return self.layers * (dense + attention) + 2 * rows * w * self.vocabulary, 0
 
-Workload = MLP | CNN | GPT
+
+@dataclass(frozen=True)
+class LSTM:
+    """One layer over a sequence, and a dense layer on its last state."""
+
+    inputs: int
+    hidden: int
+    classes: int
+    steps: int
+    batch: int
+    training: bool = True
+
+    def __str__(self) -> str:
+        return (
+            f"LSTM {self.inputs}-{self.hidden} over {self.steps} steps, then {self.classes}, "
+            f"batch {self.batch}"
+        )
+
+    def shapes(self) -> Shapes:
+        n, h = self.inputs, self.hidden
+        return {
+            "lstm.weight_ih_l0": (4 * h, n),
+            "lstm.weight_hh_l0": (4 * h, h),
+            "lstm.bias_ih_l0": (4 * h,),
+            "lstm.bias_hh_l0": (4 * h,),
+            "head.weight": (self.classes, h),
+            "head.bias": (self.classes,),
+        }
+
+    def data(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        x = random.standard_normal((self.batch, self.steps, self.inputs), np.float32)
+        return x, random.integers(0, self.classes, self.batch)
+
+    def products(self) -> tuple[int, int]:
+        inputs = 2 * self.batch * self.steps * 4 * self.hidden * self.inputs
+        states = 2 * self.batch * self.steps * 4 * self.hidden * self.hidden
+        head = 2 * self.batch * self.hidden * self.classes
+        return inputs + states + head, inputs + states // self.steps  # the first state is data too
+
+
+Workload = MLP | CNN | GPT | LSTM
+
+_GPT = GPT(layers=4, width=128, heads=4, tokens=64, vocabulary=256, batch=16)
 
 WORKLOADS: dict[str, Workload] = {
     "tiny": MLP((64, 64, 10), batch=32),
     "mnist": MLP((784, 512, 256, 10), batch=128),
     "wide": MLP((1024, 2048, 2048, 10), batch=256),
     "cnn": CNN((1, 32, 64), image=28, hidden=128, classes=10, batch=64),
-    "gpt": GPT(layers=4, width=128, heads=4, tokens=64, vocabulary=256, batch=16),
+    "gpt": _GPT,
 }
+
+
+INFERENCE: dict[str, Workload] = {
+    f"{name}-1": replace(WORKLOADS[name], batch=1, training=False)
+    for name in ("tiny", "mnist", "gpt")
+}
+
+SHAPES: dict[str, Workload] = {
+    "lstm": LSTM(inputs=64, hidden=128, classes=10, steps=64, batch=32),
+    **{
+        f"mlp-{width}-{batch}": MLP((width, width, width, 10), batch)
+        for width in (32, 1024, 4096)
+        for batch in (1, 32, 256, 4096)
+    },
+}
+
+GROWTH: dict[str, Workload] = {
+    "gpt": _GPT,
+    **{f"gpt-tokens-{k}": replace(_GPT, tokens=64 * k) for k in (2, 4, 8)},
+    **{f"gpt-layers-{k}": replace(_GPT, layers=4 * k) for k in (2, 4, 8)},
+}
+
+ALL: dict[str, Workload] = WORKLOADS | INFERENCE | SHAPES | GROWTH
+
+
+def flops(workload: Workload) -> int:
+    """Floating-point operations of the products of one step, a multiplication and an addition each.
+
+    `products()` gives those of the forward pass, and how many of them belong to the layer that
+    reads the data. Backward, each product has two derivatives; the data want none.
+    """
+    forward, first = workload.products()
+    return 3 * forward - first if workload.training else forward
+
+
+def parameters(workload: Workload) -> int:
+    """How many numbers the weights are."""
+    return sum(map(math.prod, workload.shapes().values()))
 
 
 def data(workload: Workload) -> tuple[np.ndarray, np.ndarray]:

@@ -25,8 +25,10 @@ from chainrule.tensor.creation import as_operand as as_operand
 from chainrule.tensor.creation import asarray as asarray
 from chainrule.tensor.dtypes import bool_ as bool
 from chainrule.calculus import check_gradients as check_gradients
+from chainrule.compile.compiled import compile as compile
 from chainrule.tensor.dtypes import complex128 as complex128
 from chainrule.tensor.dtypes import complex64 as complex64
+from chainrule.ops.condition import cond as cond
 from chainrule.ops.linear_algebra import dot as dot
 from chainrule.ops.random import dropout as dropout
 from chainrule.tensor.constants import e as e
@@ -42,6 +44,7 @@ from chainrule.tensor.creation import from_dlpack as from_dlpack
 from chainrule.tensor.creation import full as full
 from chainrule.tensor.creation import full_like as full_like
 from chainrule.ops.indexing import gather as gather
+from chainrule.compile.pool import get_num_threads as get_num_threads
 from chainrule.calculus import grad as grad
 from chainrule.tensor.constants import inf as inf
 from chainrule.tensor.dtypes import int16 as int16
@@ -63,8 +66,10 @@ from chainrule.tensor.creation import ones_like as ones_like
 from chainrule.tensor.constants import pi as pi
 from chainrule.ops.joining import roll as roll
 from chainrule.nn.files import save as save
+from chainrule.ops.scan import scan as scan
 from chainrule.ops.indexing import scatter_add as scatter_add
 from chainrule.tensor.generator import seed as seed
+from chainrule.compile.pool import set_num_threads as set_num_threads
 from chainrule.ops.joining import stack as stack
 from chainrule.ops.structure import swapaxes as swapaxes
 from chainrule.ops.indexing import take as take

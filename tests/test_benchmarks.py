@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import memory
 from benchmarks.race import Worker, disagreement
 from benchmarks.ratio import ratio
-from benchmarks.workloads import WORKLOADS, data, weights
+from benchmarks.workloads import ALL, WORKLOADS, data, parameters, weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,12 +32,31 @@ def test_prints_a_table() -> None:
     row = re.search(r"^ *chainrule_eager +([\d.]+) ", done.stdout, re.MULTILINE)
     assert row, done.stdout
     assert float(row[1]) > 0
+    assert re.search(r"measured peaks of all threads: \d+ GFLOP/s float32, \d+ GB/s", done.stdout)
+
+
+def test_prints_a_grid_of_processes() -> None:
+    """Beside its imports a process that trains holds at least the weights and Adam's means."""
+    done = bench("--workloads", "wide", "--frameworks", "chainrule_eager", "--tables", "memory")
+    assert done.returncode == 0, done.stderr
+    row = re.search(r"^ *wide +([\d.]+) / ([\d.]+)$", done.stdout, re.MULTILINE)
+    assert row, done.stdout
+    assert min(map(float, row.groups())) > 12 * parameters(WORKLOADS["wide"]) / 1e6
 
 
 def test_refuses_unknown_names() -> None:
     done = bench("--workloads", "tiny,huge")
     assert done.returncode == 2
     assert "'huge' is none of tiny, mnist, wide, cnn, gpt" in done.stderr
+
+
+def test_what_cannot_be_timed_is_told_and_the_rest_goes_on() -> None:
+    done = bench(
+        "--workloads", "tiny-1,mnist-1", "--frameworks", "torch_fused", "--tables", "inference"
+    )
+    assert done.returncode == 1
+    assert "tiny-1: no framework of this table was asked for and is installed" in done.stdout
+    assert "mnist-1: no framework of this table was asked for and is installed" in done.stderr
 
 
 def test_the_first_loss_is_that_of_the_written_network() -> None:
@@ -47,14 +67,17 @@ def test_the_first_loss_is_that_of_the_written_network() -> None:
     expected = np.mean(np.log(np.exp(logits).sum(1)) - logits[range(32), targets])
     worker = Worker("chainrule_eager", "tiny")
     try:
-        losses = worker.ask("losses")
+        losses = worker.ask("results")
     finally:
         worker.stop()
     assert losses[0] == pytest.approx(expected, rel=1e-5)
     assert losses[0] > losses[1] > losses[2]
 
 
-@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+TRAINED = {**WORKLOADS, "lstm": ALL["lstm"]}
+
+
+@pytest.mark.parametrize("workload", TRAINED.values(), ids=TRAINED)
 def test_chainrule_has_the_weights_of_each_workload(workload) -> None:
     from benchmarks.network import network
     from chainrule import nn
@@ -81,3 +104,21 @@ def test_the_interval_is_that_of_the_order_statistics() -> None:
     assert 1.1 <= found.low <= 1.2
     assert 1.6 <= found.high <= 1.7
     assert str(ratio([3.0], [2.0])) == "1.50 [1.50, 1.50]"
+
+
+def test_memory_grows_by_what_is_held_at_most() -> None:
+    np.ones(1 << 24)  # an earlier peak does not count
+    grown = memory.growth(lambda: np.ones(1 << 22))
+    assert grown == pytest.approx(8 << 22, rel=0.1)
+
+
+def test_a_package_without_a_checkout_times_its_own_steps(monkeypatch, capsys, tmp_path) -> None:
+    from chainrule.cli import bench
+
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "STEPS", {"small": ((8, 4, 2), 3)})
+    monkeypatch.setattr(bench, "TURN", 0.001)
+    assert bench.run() == 0
+    told = capsys.readouterr().out
+    assert re.search(r"peaks of \d+ threads: \d+ GFLOP/s float32, \d+ GB/s", told)
+    assert re.search(r"^small: MLP 8-4-2, batch 3 +[\d.]+ +[\d.]+$", told, re.MULTILINE)

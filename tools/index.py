@@ -30,6 +30,8 @@ OTHERS = {
         "ChainruleError", "ShapeError", "DTypeError", "NonFiniteError", "GradientError",
         "DataError", "CheckpointError", "CompileError",
     ],
+    "chainrule.compile.compiled": ["compile"],
+    "chainrule.compile.pool": ["get_num_threads", "set_num_threads"],
     "chainrule.calculus": ["grad", "value_and_grad", "vjp", "jvp", "check_gradients"],
     "chainrule.nn.files": ["save", "load"],
     "chainrule.train": ["Classifier", "Regressor", "fit"],

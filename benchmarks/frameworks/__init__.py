@@ -1,5 +1,6 @@
 """The contenders, a module each, named on the command line by the module's name.
 
-`build(workload)` returns a function that does one training step (forward, loss, backward, Adam) and
-gives the loss as something that `float` waits for. `facts()` tells the versions and the threads.
+`build(workload)` returns a function that does one step and gives a result that `np.asarray` waits
+for: of a training step (forward, loss, backward, Adam) the loss, without training the outputs.
+`facts()` tells the versions and the threads. `LATER` names what the first step would import.
 """

@@ -10,21 +10,28 @@ from benchmarks.network import network
 from benchmarks.workloads import LEARNING_RATE, Workload, data, weights
 from chainrule import nn, optim
 
+LATER = ()
 
-def build(workload: Workload) -> Callable[[], Any]:
+
+def build(workload: Workload, *, compiled: bool = False) -> Callable[[], Any]:
     inputs, targets = (cr.asarray(array) for array in data(workload))
     targets = targets.reshape(-1)
     model = network(workload, nn, nn)
     model.load_state_dict(weights(workload))
+    if not workload.training:
+        model = cr.compile(model) if compiled else model
+        return cr.no_grad()(lambda: model(inputs))
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
-    def step() -> Any:
+    def step(inputs: Any, targets: Any) -> Any:
         loss = nn.cross_entropy(model(inputs), targets)
         loss.backward()
         optimizer.step()
         return loss
 
-    return step
+    if compiled:
+        step = cr.compile(step)
+    return lambda: step(inputs, targets)
 
 
 def facts() -> str:

@@ -12,7 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.workloads import CNN, GPT, LEARNING_RATE, MLP, Workload, data, weights
+from benchmarks.workloads import CNN, GPT, LEARNING_RATE, LSTM, MLP, Workload, data, weights
+
+LATER = ()
 
 Parameters = dict[str, Any]
 
@@ -23,7 +25,10 @@ def build(workload: Workload) -> Callable[[], Any]:
     if isinstance(workload, CNN):
         inputs = inputs.transpose(0, 2, 3, 1)
     inputs, targets = jnp.asarray(inputs), jnp.asarray(targets)
-    forward = {MLP: _mlp, CNN: _cnn, GPT: _gpt}[type(workload)]
+    forward = {MLP: _mlp, CNN: _cnn, GPT: _gpt, LSTM: _lstm}[type(workload)]
+    if not workload.training:
+        infer = jax.jit(partial(forward, workload))
+        return lambda: infer(parameters, inputs).block_until_ready()
 
     def loss(parameters: Parameters, inputs: Any, targets: Any) -> Any:
         logits = jax.nn.log_softmax(forward(workload, parameters, inputs))
@@ -121,3 +126,18 @@ def _gpt(workload: GPT, p: Parameters, tokens: Any) -> Any:
         h = _dense(p, f"{block}.mlp.0", _norm(p, f"{block}.norm2", x))
         x = x + _dense(p, f"{block}.mlp.2", jax.nn.gelu(h, approximate=False))
     return _dense(p, "head", _norm(p, "norm", x))
+
+
+def _lstm(workload: LSTM, p: Parameters, x: Any) -> Any:
+    weight = p["lstm.weight_hh_l0"]
+
+    def step(carry: Any, gates: Any) -> Any:
+        h, c = carry
+        i, f, g, o = jnp.split(gates + h @ weight, 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    gates = x @ p["lstm.weight_ih_l0"] + p["lstm.bias_ih_l0"] + p["lstm.bias_hh_l0"]
+    zeros = jnp.zeros((workload.batch, workload.hidden), x.dtype)
+    (h, _), _ = jax.lax.scan(step, (zeros, zeros), gates.swapaxes(0, 1))
+    return _dense(p, "head", h)

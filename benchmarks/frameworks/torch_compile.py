@@ -6,3 +6,4 @@ from benchmarks.frameworks import torch_eager
 
 build = partial(torch_eager.build, compiled=True, fused=True)
 facts = torch_eager.facts
+LATER = ("torch._dynamo", "torch._inductor.compile_fx")

@@ -9,6 +9,8 @@ from torch import nn
 from benchmarks.network import network
 from benchmarks.workloads import LEARNING_RATE, Workload, data, weights
 
+LATER = ("torch._dynamo",)  # which the optimiser imports
+
 
 def build(
     workload: Workload, *, compiled: bool = False, fused: bool | None = None
@@ -17,6 +19,9 @@ def build(
     targets = targets.reshape(-1)
     model = network(workload, nn, nn.functional)
     model.load_state_dict({k: torch.from_numpy(v) for k, v in weights(workload).items()})
+    if not workload.training:
+        model = torch.compile(model) if compiled else model
+        return torch.inference_mode()(lambda: model(inputs))
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused)
 
     def loss_of(inputs: Any, targets: Any) -> Any:

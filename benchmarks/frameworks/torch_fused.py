@@ -5,4 +5,4 @@ from functools import partial
 from benchmarks.frameworks import torch_eager
 
 build = partial(torch_eager.build, fused=True)
-facts = torch_eager.facts
+facts, LATER = torch_eager.facts, torch_eager.LATER

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.calculus.transforms import argument_positions, jvp, vjp
-from chainrule.calculus.tree import flatten
 from chainrule.errors import ChainruleError, DTypeError, GradientError, NonFiniteError
 from chainrule.ops.composite import alias
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import FULL, Node, ancestors, recording
 from chainrule.tensor.tensor import Tensor
+from chainrule.tree import flatten
 
 STEPS = tuple(10.0**-k for k in range(1, 13))
 _EPS = float(np.finfo(np.float64).eps)

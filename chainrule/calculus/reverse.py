@@ -11,7 +11,17 @@ from chainrule.errors import GradientError, ShapeError
 from chainrule.places import show
 from chainrule.tensor import debug
 from chainrule.tensor.creation import as_operand
-from chainrule.tensor.graph import DERIVATIVE, FULL, OFF, Node, ancestors, quiet, recording, state
+from chainrule.tensor.graph import (
+    DERIVATIVE,
+    FULL,
+    OFF,
+    Node,
+    ancestors,
+    changed,
+    quiet,
+    recording,
+    state,
+)
 from chainrule.tensor.tensor import Tensor, another_handle, attach
 
 
@@ -64,7 +74,7 @@ def _walk(
                 gradient = cotangents.pop(node, None)
                 if gradient is None:
                     continue
-                if node.op is None or id(node) in ends:
+                if node.op is None or id(node) in ends or node.owner is not None:
                     # A sum hands one tensor to both operands; `a.grad *= 2` must not reach `b`'s.
                     deliver(node, another_handle(gradient))
                     continue
@@ -83,7 +93,8 @@ def _walk(
                         cotangents[source] = cotangent if other is None else other + cotangent
                 if free:
                     node.saved = None
-                    node.inputs = ()
+                    if state.tracer is None:
+                        node.inputs = ()
         finally:
             debug.in_backward = False
 
@@ -123,6 +134,7 @@ def _at(node: Node) -> str:
 def _deliver_to_owner(node: Node, gradient: Tensor) -> None:
     owner = node.owner() if node.owner is not None else None
     if owner is not None:
+        changed()
         owner._grad = gradient if owner._grad is None else owner._grad + gradient
 
 
@@ -157,7 +169,7 @@ def backward(
             "x.requires_grad = True before computing."
         )
     seed = _seed(self, gradient)
-    keep = create_graph or state.depth == FULL or self._value is None
+    keep = create_graph or state.depth == FULL or (self._value is None and state.tracer is None)
     _walk(
         ancestors([node])[::-1],
         {node: seed},

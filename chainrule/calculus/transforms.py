@@ -14,19 +14,21 @@ import numpy as np
 
 from chainrule.calculus.forward import push_forward
 from chainrule.calculus.reverse import matching, pull_back
-from chainrule.calculus.tree import flatten, map_leaves
 from chainrule.errors import DTypeError, GradientError, ShapeError
 from chainrule.ops.composite import alias
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand, zeros
 from chainrule.tensor.graph import DERIVATIVE, FULL, OFF, ancestors, recording, state
 from chainrule.tensor.tensor import Tensor
+from chainrule.tree import flatten, map_leaves
 
 Argnums = int | Sequence[int]
 
 
 def _differentiable(leaf: Any, what: str) -> Tensor:
     x = as_operand(leaf)
+    if state.tracer is not None:
+        x = state.tracer.lift(x)
     if not dtypes.is_float(x.dtype):
         raise DTypeError(
             f"{what} is taken with respect to floating-point values, and this argument is "
@@ -59,9 +61,9 @@ def _seen_from_outside(outputs: Sequence[Tensor], leaves: Sequence[Tensor]) -> b
     """Whether anything but the fresh leaves wants a derivative of this: then it is recorded too."""
     if state.depth == OFF:
         return False
-    if state.depth == FULL or any(o._value is None for o in outputs):
+    if state.depth == FULL or (state.tracer is None and any(o._value is None for o in outputs)):
         return True
-    if any(leaf._node.op is not None for leaf in leaves):  # type: ignore[union-attr]
+    if any(n is not None and n.needs_grad for leaf in leaves for n in leaf._node.inputs):  # type: ignore[union-attr]
         return True
     own = {id(leaf._node) for leaf in leaves}
     roots = [o._node for o in outputs if o._node is not None and o._node.needs_grad]

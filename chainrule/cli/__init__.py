@@ -1,4 +1,4 @@
-"""The command line: `chainrule fit`, `demo`, `predict`, `explain`."""
+"""The command line: `chainrule fit`, `demo`, `predict`, `explain`, `bench`."""
 
 
 def main() -> None:

@@ -169,3 +169,12 @@ def explain(
     console.print(derivation)
     if not derivation.verified:
         raise typer.Exit(1)
+
+
+@command
+def bench() -> None:
+    """Measure this machine and time training steps; a checkout compares with PyTorch and JAX."""
+    from chainrule.cli.bench import run
+
+    if status := run():
+        raise typer.Exit(status)

@@ -10,6 +10,7 @@ from chainrule.errors import CheckpointError, ShapeError
 from chainrule.nn.module import Buffer, Module
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import as_operand
+from chainrule.tensor.graph import state
 from chainrule.tensor.tensor import Tensor
 
 
@@ -92,7 +93,9 @@ def _stand_ins(
 
 def _stand_in(cell: Cell, tensor: Tensor) -> Cell:
     """The tensor, as what the module takes for its parameter; a buffer gets storage to write to."""
-    if isinstance(cell, Buffer):
+    if state.tracer is not None:
+        tensor = state.tracer.lift(tensor)
+    elif isinstance(cell, Buffer):
         return Buffer(tensor, cell.persistent)
     stand_in = object.__new__(type(cell))
     Tensor.__init__(stand_in, tensor._value, tensor._node)

@@ -19,7 +19,7 @@ from chainrule.places import Scope
 from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import as_operand
-from chainrule.tensor.graph import quiet, state
+from chainrule.tensor.graph import changed, quiet, state
 from chainrule.tensor.locate import fail
 from chainrule.tensor.tensor import Tensor
 
@@ -121,6 +121,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         outer = state.scope
         state.scope = Scope(self, outer)
+        if state.tracer is not None:
+            state.tracer.saw(self)
         try:
             if state.quiet:
                 return self.forward(*args, **kwargs)
@@ -150,6 +152,9 @@ class Module:
                 "plain tensor in its place would no longer be trained or saved. Write its values "
                 f"with module.{name}.assign(value), or put nn.Parameter(value) in its place."
             )
+        if state.tracer is not None:
+            state.tracer.sets_attribute(self, name, value)
+        changed()
         object.__setattr__(self, name, value)
 
     def _refuse_circle(self, name: str, value: Module) -> None:
@@ -358,6 +363,7 @@ class Module:
 
 def convert(cell: Cell, dtype: np.dtype) -> None:
     """Give a cell storage of another dtype; it stays the object that others hold."""
+    changed()
     cell._value = cell.storage().astype(dtype)  # views of the old storage keep it
     if cell.grad is not None:
         cell.grad = cell.grad.astype(dtype)

@@ -11,15 +11,18 @@ from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite
 from chainrule.ops.domain import sampled
+from chainrule.ops.joining import concat
 from chainrule.ops.linear_algebra import matmul
 from chainrule.ops.random import bernoulli, drop
-from chainrule.ops.reduction import any
+from chainrule.ops.reduction import any, sum
 from chainrule.ops.softmax import softmax
-from chainrule.ops.structure import matrix_transpose
+from chainrule.ops.structure import matrix_transpose, reshape, sum_to
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.shapes import broadcast_shapes
 from chainrule.tensor.tensor import Tensor
+
+INTERNAL = ("attention_gradient",)
 
 
 def _arguments(
@@ -90,6 +93,81 @@ def _view(
     return {"q": q, "k": k, "v": v, "m": added, "s": scale, "d": kept}, y
 
 
+def _weights(
+    query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float
+) -> Tensor:
+    """How much each query takes of each value, before dropout: (…, L, S)."""
+    scores = matmul(query, matrix_transpose(key)) * scale
+    allowed = None if mask is None or mask.dtype != dtypes.bool_ else mask
+    if is_causal:
+        causal = Tensor(_causal(query, key))
+        allowed = causal if allowed is None else allowed & causal
+    if mask is not None and mask.dtype != dtypes.bool_:
+        scores = scores + mask.astype(scores.dtype)
+    if allowed is None:
+        return softmax(scores)
+    # A row without any key is left as it is and zeroed afterwards: softmax of −∞ alone is NaN.
+    some = any(allowed, axis=-1, keepdims=True)
+    return where(some, softmax(where(allowed | ~some, scores, -math.inf)), 0.0)
+
+
+def _gradient_samples() -> list:
+    def sample(*shapes: tuple[int, ...], mask: Any = None, keep: Any = None, **attrs: Any) -> Any:
+        q, k, v = (sampled(*shape) for shape in shapes)
+        g = sampled(*broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], v.shape[-1])
+        attrs = {"is_causal": False, "scale": 0.7, "p": 0.0, **attrs}
+        return (np.cos(g), q, k, v, mask, keep), attrs
+
+    triangle = np.tri(3, dtype=bool)
+    return [
+        sample((2, 3, 4), (2, 5, 4), (2, 5, 2)),
+        sample((3, 4), (3, 4), (3, 2), is_causal=True),
+        sample((2, 2, 3, 2), (2, 3, 2), (2, 3, 2), mask=triangle, keep=~triangle.T, p=0.25),
+        sample((3, 4), (2, 4), (2, 2), mask=sampled(3, 2)),
+    ]
+
+
+@composite(
+    formula="y = ∂L/∂query, ∂L/∂key, ∂L/∂value",
+    display_only=True,
+    operations=lambda flat, g, q, k, v, *rest, **attrs: (
+        math.prod(g.shape[:-1]) * k.shape[-2] * (6 * q.shape[-1] + 4 * v.shape[-1] + 18)
+    ),
+    lower="attention_gradient",
+    samples=_gradient_samples,
+    source="Dao et al. 2022, FlashAttention, arXiv:2205.14135, appendix B.2",
+)
+def attention_gradient(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    keep: Tensor | None,
+    /,
+    *,
+    is_causal: bool,
+    scale: float,
+    p: float,
+) -> Tensor:
+    """The cotangents of query, key and value, raveled, one behind the other.
+
+    With S = scale · Q Kᵀ, the weights P = softmax(S) and Y = P V: dV = Pᵀ dY and dP = dY Vᵀ, then
+    through softmax dS = P ∘ (dP − Σ_j P ∘ dP), and dQ = scale · dS K and dK = scale · dSᵀ Q.
+    """
+    weights = _weights(query, key, mask, is_causal, scale)
+    dropped, change = weights, matmul(gradient, matrix_transpose(value))
+    if keep is not None:
+        dropped, change = drop(weights, keep, p=p), drop(change, keep, p=p)
+    change = weights * (change - sum(weights * change, axis=-1, keepdims=True)) * scale
+    found = (
+        (matmul(change, key), query),
+        (matmul(matrix_transpose(change), query), key),
+        (matmul(matrix_transpose(dropped), gradient), value),
+    )
+    return concat([reshape(sum_to(d, operand.shape), (-1,)) for d, operand in found])
+
+
 @composite(
     formula="z[…, i, j] = s · (Σ_c q[…, i, c] · k[…, j, c]) + m[…, i, j]; "
     "w[…, i, j] = exp(z[…, i, j] − max_h z[…, i, h]); "
@@ -100,6 +178,7 @@ def _view(
         math.prod(q.shape[:-1]) * k.shape[-2] * (2 * q.shape[-1] + 2 * v.shape[-1] + 13)
     ),
     lower="attention",
+    gradient=(attention_gradient, 3),
     formula_view=_view,
     samples=lambda: [
         ((sampled(2, 3, 4), sampled(2, 5, 4), sampled(2, 5, 2)), {}),
@@ -148,19 +227,7 @@ def scaled_dot_product_attention(
     >>> cr.scaled_dot_product_attention(q, q, cr.asarray([[5.0, 7.0]]))
     tensor([[5., 7.]])
     """
-    scores = matmul(query, matrix_transpose(key)) * scale
-    allowed = None if mask is None or mask.dtype != dtypes.bool_ else mask
-    if is_causal:
-        causal = Tensor(_causal(query, key))
-        allowed = causal if allowed is None else allowed & causal
-    if mask is not None and mask.dtype != dtypes.bool_:
-        scores = scores + mask.astype(scores.dtype)
-    if allowed is None:
-        weights = softmax(scores)
-    else:
-        # A row without any key is left as it is and zeroed afterwards: softmax of −∞ alone is NaN.
-        some = any(allowed, axis=-1, keepdims=True)
-        weights = where(some, softmax(where(allowed | ~some, scores, -math.inf)), 0.0)
+    weights = _weights(query, key, mask, is_causal, scale)
     if keep is not None:
         weights = drop(weights, keep, p=p)
     return matmul(weights, value)

@@ -30,6 +30,7 @@ class Composite(Operation):
         definition: Callable[..., Tensor],
         kernel: Callable[..., Any] | None = None,
         pullback: Callable[..., Any] | None = None,
+        gradient: tuple[Composite, int] | None = None,
         check: Callable[..., None] | None = None,
         arguments: Callable[..., tuple[tuple, dict]] | None = None,
         **parts: Any,
@@ -37,6 +38,7 @@ class Composite(Operation):
         super().__init__(name, arguments=arguments, **parts)
         self.definition = definition
         self.kernel, self.pullback = kernel, pullback
+        self.gradient = gradient
         self.check = check
         parameters = inspect.signature(definition).parameters.values()
         only = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
@@ -75,7 +77,11 @@ class Composite(Operation):
                 self.check(*inputs, **attrs)
             except ChainruleError as error:
                 self.fail(error)
-        if state.depth != FULL and (self.kernel is None or _any_traced(inputs)):
+        if (
+            state.depth != FULL
+            and state.tracer is None
+            and (self.kernel is None or _any_traced(inputs))
+        ):
             try:
                 return self.expand(inputs, attrs)
             except (ChainruleError, ValueError, TypeError, IndexError) as error:
@@ -126,6 +132,10 @@ class Composite(Operation):
         walk: Callable[..., Any],
     ) -> Sequence[Tensor | None]:
         assert node.saved is not None
+        if state.tracer is not None and self.gradient is not None and state.tracer.keeps(self):
+            operation, count = self.gradient
+            if not any(wanted[count:]):
+                return self._pull_whole(operation, count, node, gradient, wanted, keep)
         if keep or self.pullback is None or not isinstance(node.saved[-1], (tuple, np.ndarray)):
             fresh, output = self._rerun(node, keep, 1)
             targets = [f for f, want in zip(fresh, wanted, strict=True) if want]
@@ -141,6 +151,27 @@ class Composite(Operation):
             for result in filter(lambda r: r is not None, results):
                 debug.tell(f"{self.name} pullback", (gradient._value,), result, elapsed)
         return [None if r is None else Tensor(np.asarray(r)) for r in results]
+
+    def _pull_whole(
+        self,
+        operation: Composite,
+        count: int,
+        node: Node,
+        gradient: Tensor,
+        wanted: tuple[bool, ...],
+        keep: bool,
+    ) -> list[Tensor | None]:
+        """The cotangents of the first `count` operands, as views of one recorded operation."""
+        operands, _, _ = self.saved_operands(node, keep)
+        flat = operation.apply((gradient, *operands), node.attrs)
+        results: list[Tensor | None] = [None] * len(operands)
+        start = 0
+        for i, operand in enumerate(operands[:count]):
+            end = start + operand.size
+            if wanted[i]:
+                results[i] = flat[start:end].reshape(operand.shape)
+            start = end
+        return results
 
     def _rerun(self, node: Node, keep: bool, depth: int) -> tuple[list[Any], Tensor]:
         """(fresh leaves in place of the operands, the definition's result on them)."""

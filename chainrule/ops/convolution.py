@@ -1,4 +1,12 @@
-"""Windows of an image, and the convolution that is a matrix product over them."""
+"""Convolution, bilinear in the image and the weight, and its two transposes.
+
+    convolve         y from x and weight
+    convolve_input   ∂x from g and weight
+    convolve_weight  ∂weight from x and g
+
+⟨g, y⟩ is trilinear in x, weight and g, so each of the three is a transpose of the other two, and
+no derivative of any order leaves them. On NumPy arrays each is a matrix product over windows.
+"""
 
 from __future__ import annotations
 
@@ -8,182 +16,42 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
-from chainrule.ops.declare import composite, linear
+from chainrule.ops.declare import bilinear, composite
 from chainrule.ops.domain import sampled
-from chainrule.ops.linear_algebra import matmul
+from chainrule.ops.operation import operands
 from chainrule.ops.structure import reshape
+from chainrule.ops.windows import (
+    Pair,
+    add_window_arrays,
+    formula_names,
+    image_padding,
+    pairs_of_steps,
+    places,
+    window_view,
+)
 from chainrule.tensor import dtypes
-from chainrule.tensor.creation import as_operand
-from chainrule.tensor.shapes import pair
 from chainrule.tensor.tensor import Tensor
 
-INTERNAL = ("windows", "add_windows", "image_padding", "places")
+INTERNAL = ("convolve", "convolve_input", "convolve_weight")
 
-Pair = tuple[int, int]
-
-
-def places(size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any) -> Pair:
-    """How many windows fit along height and width; ShapeError where none does."""
-    found = []
-    for n, k, s, d, (before, after) in zip(size, kernel, stride, dilation, padding, strict=True):
-        reach = d * (k - 1) + 1
-        if reach > n + before + after:
-            raise ShapeError(
-                f"a window of {kernel[0]}×{kernel[1]}"
-                + (f" with dilation {dilation}" if max(dilation) > 1 else "")
-                + f" does not fit into the image of {size[0]}×{size[1]} with padding {padding}"
-            )
-        found.append((n + before + after - reach) // s + 1)
-    return found[0], found[1]
+CHUNK = 1 << 18
+"""Numbers in the columns of so many images as are worked on together: they stay in the cache, and
+no step asks the system for fresh memory of many times the image's size."""
 
 
-def image_padding(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
-    """((top, bottom), (left, right)) from a number, a pair, "valid" or "same"."""
-    if padding == "valid":
-        return (0, 0), (0, 0)
-    if padding == "same":
-        if stride != (1, 1):
-            raise ShapeError(f'padding="same" keeps the size only with stride 1, not {stride}')
-        both = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return tuple((n // 2, n - n // 2) for n in both)
-    if isinstance(padding, str):
-        raise DTypeError(f'padding is a number, a pair, "same" or "valid", not {padding!r}')
-    height, width = pair(padding, "padding")
-    if min(height, width) < 0:
-        raise ShapeError(f"padding is at least 0, not {padding!r}; crop by x[..., 1:-1, 1:-1]")
-    return (height, height), (width, width)
-
-
-def _steps(**named: Any) -> dict[str, Pair]:
-    """Attributes of a window as pairs, each at least 1."""
-    pairs = {name: pair(value, name) for name, value in named.items()}
-    for name, value in pairs.items():
-        if min(value) < 1:
-            raise ShapeError(f"{name} is at least 1, not {value}")
-    return pairs
-
-
-def _windows(
-    x: np.ndarray, *, kernel: Pair, stride: Pair, dilation: Pair, padding: Any
-) -> np.ndarray:
-    rows, columns = places(x.shape[-2:], kernel, stride, dilation, padding)
-    (top, bottom), (left, right) = padding
-    if top or bottom or left or right:
-        height, width = x.shape[-2:]
-        inside = x
-        x = np.zeros((*x.shape[:-2], height + top + bottom, width + left + right), x.dtype)
-        x[..., top : top + height, left : left + width] = inside
-    *lead, down, right = x.strides
-    return np.lib.stride_tricks.as_strided(
-        x,
-        (*x.shape[:-2], *kernel, rows, columns),
-        (*lead, down * dilation[0], right * dilation[1], down * stride[0], right * stride[1]),
-        writeable=False,
-    )
-
-
-def _windows_shape(
-    x: Any, *, kernel: Pair, stride: Pair, dilation: Pair, padding: Any
-) -> tuple[tuple[int, ...], np.dtype]:
-    if len(x.shape) < 2:
-        raise ShapeError(f"an image has height and width as its last axes, not {x.shape}")
-    found = places(x.shape[-2:], kernel, stride, dilation, padding)
-    return (*x.shape[:-2], *kernel, *found), x.dtype
-
-
-def _window_view(*, stride: Pair, dilation: Pair, padding: Any, **rest: Any) -> dict[str, int]:
-    """How formulas call the attributes of a window."""
-    return {
-        **dict(zip(("s", "t"), stride, strict=True)),
-        **dict(zip(("d", "e"), dilation, strict=True)),
-        "p": padding[0][0],
-        "r": padding[1][0],
-    }
-
-
-@linear(
-    formula="y[…, k, l, i, j] = x[…, s · i + d · k − p, t · j + e · l − r]",
-    shape=_windows_shape,
-    forward=_windows,
-    transpose=lambda g, x, **attrs: add_windows(g, size=x.shape[-2:], **attrs),
-    operations=lambda *a, **k: 0,
-    lower="gather",
-    formula_view=lambda x, y, **attrs: ({"x": x, **_window_view(**attrs)}, y),
-    samples=lambda: [
-        ((sampled(2, 4, 5), (2, 3)), {"padding": ((0, 0), (0, 0))}),
-        ((sampled(5, 6), (2, 2)), {"stride": 2, "dilation": (1, 2), "padding": ((1, 0), (0, 2))}),
-    ],
-)
-def windows(x: Any, kernel: Any, /, *, stride: Any = 1, dilation: Any = 1, padding: Any) -> Any:
-    """Every window of an image, without a copy: (…, height, width) to (…, k, l, rows, columns).
-
-    Args:
-        kernel: the windows' height and width.
-        stride, dilation: how far apart windows are, and the pixels of one.
-        padding: ((top, bottom), (left, right)) zeros around the image.
-    """
-    steps = _steps(kernel=kernel, stride=stride, dilation=dilation)
-    return (as_operand(x),), {**steps, "padding": padding}
-
-
-def _add_windows(
-    g: np.ndarray, *, size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any
-) -> np.ndarray:
-    (top, bottom), (left, right) = padding
-    rows, columns = g.shape[-2:]
-    shape = (*g.shape[:-4], size[0] + top + bottom, size[1] + left + right)
-    total = np.zeros(shape, g.dtype)
-    for k in range(kernel[0]):
-        for m in range(kernel[1]):
-            down, over = k * dilation[0], m * dilation[1]
-            total[
-                ...,
-                down : down + stride[0] * (rows - 1) + 1 : stride[0],
-                over : over + stride[1] * (columns - 1) + 1 : stride[1],
-            ] += g[..., k, m, :, :]
-    return total[..., top : top + size[0], left : left + size[1]]
-
-
-@linear(
-    formula="y[…, u, v] = Σ of g[…, k, l, i, j] over s · i + d · k − p = u, t · j + e · l − r = v",
-    display_only=True,
-    shape=lambda g, *, size, **attrs: ((*g.shape[:-4], *size), g.dtype),
-    forward=_add_windows,
-    transpose=lambda h, g, *, size, kernel, **attrs: windows(h, kernel, **attrs),
-    operations=lambda y, g, **attrs: math.prod(g.shape),
-    lower="scatter",
-    samples=lambda: [
-        (
-            (sampled(2, 2, 2, 2, 3),),
-            {
-                "size": (4, 6), "kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
-                "padding": ((0, 0), (1, 0)),
-            },
-        )
-    ],
-)  # fmt: skip
-def add_windows(
-    g: Any, /, *, size: Any, kernel: Any, stride: Any, dilation: Any, padding: Any
-) -> Any:
-    """An image of a size, to which every window was added at its place: the transpose of
-    `windows`."""
-    steps = _steps(kernel=kernel, stride=stride, dilation=dilation)
-    return (as_operand(g),), {"size": tuple(size), **steps, "padding": padding}
-
-
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **attrs: Any) -> None:
-    if weight.ndim != 4:
+def _check(x: Any, weight: Any, bias: Any = None, *, groups: int, **attrs: Any) -> None:
+    if len(weight.shape) != 4:
         raise ShapeError(
             f"the weight of a convolution is (out, in / groups, height, width), not {weight.shape}"
         )
-    if x.ndim not in (3, 4):
+    if len(x.shape) not in (3, 4):
         raise ShapeError(
             f"the input is (batch, channels, height, width) or one image without the batch, not "
-            f"{x.shape}." + (" Write x[:, None] for one channel." if x.ndim == 2 else "")
+            f"{x.shape}." + (" Write x[:, None] for one channel." if len(x.shape) == 2 else "")
         )
     outputs, each = weight.shape[:2]
     if groups < 1 or outputs % groups or x.shape[-3] != each * groups:
-        last = x.ndim == 4 and x.shape[-1] == each * groups
+        last = len(x.shape) == 4 and x.shape[-1] == each * groups
         raise ShapeError(
             f"the input {x.shape} has {x.shape[-3]} channels, and the weight {weight.shape} with "
             f"groups={groups} takes {each * groups}."
@@ -199,51 +67,192 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **att
         )
 
 
-def _view(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray,
-    stride: Any, padding: Any, dilation: Any, groups: int,
-) -> tuple[dict, np.ndarray]:  # fmt: skip
-    outputs, each, *kernel = weight.shape
-    steps = _steps(stride=stride, dilation=dilation)
-    edges = image_padding(padding, (kernel[0], kernel[1]), **steps)
+# On NumPy arrays
+
+
+def _parts(images: int, numbers: int) -> list[slice]:
+    """So many images at a time that their columns, of `numbers` each, make about a CHUNK."""
+    together = max(1, CHUNK // max(1, numbers))
+    return [slice(i, i + together) for i in range(0, images, together)]
+
+
+def _as_matrices(weight: np.ndarray, groups: int) -> np.ndarray:
+    """(groups, outputs / groups, inner): the filters, each as a row."""
+    return weight.reshape(groups, len(weight) // groups, math.prod(weight.shape[1:]))
+
+
+def _as_images(x: np.ndarray) -> np.ndarray:
+    return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
+
+
+def _columns(images: np.ndarray, groups: int, **steps: Any) -> np.ndarray:
+    """(images, groups, inner, places): what each filter looks at, as a matrix."""
+    seen = window_view(images, **steps)
+    inner = images.shape[1] // groups * math.prod(steps["kernel"])
+    return seen.reshape(len(images), groups, inner, math.prod(seen.shape[-2:]))
+
+
+def _convolve(x: np.ndarray, weight: np.ndarray, *, groups: int, **steps: Any) -> np.ndarray:
+    steps["kernel"] = weight.shape[2:]
+    found = places(x.shape[-2:], **steps)
+    images, filters = _as_images(x), _as_matrices(weight, groups)
+    y = np.empty((len(images), *filters.shape[:2], math.prod(found)), x.dtype)
+    for part in _parts(len(images), groups * filters.shape[2] * y.shape[3]):
+        np.matmul(filters, _columns(images[part], groups, **steps), out=y[part])
+    return y.reshape(*x.shape[:-3], len(weight), *found)
+
+
+def _convolve_input(
+    g: np.ndarray, weight: np.ndarray, *, size: Pair, groups: int, **steps: Any
+) -> np.ndarray:
+    steps["kernel"] = weight.shape[2:]
+    filters = _as_matrices(weight, groups).swapaxes(-1, -2)
+    channels = weight.shape[1] * groups
+    y = np.empty((math.prod(g.shape[:-3]), channels, *size), g.dtype)
+    flat = g.reshape(len(y), groups, len(weight) // groups, math.prod(g.shape[-2:]))
+    for part in _parts(len(y), groups * filters.shape[1] * flat.shape[3]):
+        columns = np.matmul(filters, flat[part])
+        columns = columns.reshape(len(columns), channels, *steps["kernel"], *g.shape[-2:])
+        y[part] = add_window_arrays(columns, size=size, **steps)
+    return y.reshape(*g.shape[:-3], channels, *size)
+
+
+def _convolve_weight(
+    x: np.ndarray, g: np.ndarray, *, kernel: Pair, groups: int, **steps: Any
+) -> np.ndarray:
+    images, outputs, each = _as_images(x), g.shape[-3], x.shape[-3] // groups
+    flat = g.reshape(len(images), groups, outputs // groups, math.prod(g.shape[-2:]))
+    inner = each * math.prod(kernel)
+    y = np.zeros((groups, outputs // groups, inner), x.dtype)
+    for part in _parts(len(images), groups * inner * flat.shape[3]):
+        columns = _columns(images[part], groups, kernel=kernel, **steps)
+        y += np.matmul(flat[part], columns.swapaxes(-1, -2)).sum(0)
+    return y.reshape(outputs, each, *kernel)
+
+
+# The declarations
+
+
+def _shape(x: Any, weight: Any, *, groups: int, **steps: Any) -> tuple[tuple[int, ...], np.dtype]:
+    _check(x, weight, groups=groups)
+    found = places(x.shape[-2:], kernel=weight.shape[2:], **steps)
+    return (*x.shape[:-3], weight.shape[0], *found), x.dtype
+
+
+def _samples(*, of: str, keyword: str | None = None) -> Any:
+    """Samples of one of the three: two arrays of x, w (the weight) and g, and the third's size."""
+    settings: Any = [
+        ((2, 3, 4, 5), (2, 3, 2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+        ((2, 5, 4), (3, 2, 3, 2), (2, 2), ((1, 1), (1, 1)), (1, 1), 1),
+        ((1, 4, 5, 5), (2, 2, 2, 2), (1, 1), ((0, 1), (1, 0)), (2, 2), 2),
+        ((0, 1, 4, 4), (1, 1, 2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    ]
+    samples = []
+    for x, w, stride, padding, dilation, groups in settings:
+        steps = {"stride": stride, "padding": padding, "dilation": dilation}
+        found = places(x[-2:], kernel=w[2:], **steps)
+        shapes = {"x": x, "w": w, "g": (*x[:-3], w[0], *found)}
+        size = {} if keyword is None else {keyword: {"size": x, "kernel": w}[keyword][-2:]}
+        given = tuple(sampled(*shapes[name]) for name in of)
+        samples.append((given, {**steps, "groups": groups, **size}))
+    return samples
+
+
+@bilinear(
+    formula="y[…, f, i, j] = Σ_{c, k, l} weight[f, c, k, l] · "
+    "x[…, c + m · floor(f / q), s · i + d · k − p, t · j + e · l − r]",
+    shape=_shape,
+    forward=_convolve,
+    transpose=(
+        lambda g, x, w, **attrs: convolve_input(g, w, size=x.shape[-2:], **attrs),
+        lambda g, x, w, **attrs: convolve_weight(x, g, kernel=w.shape[2:], **attrs),
+    ),
+    operations=lambda y, x, w, **attrs: 2 * math.prod(y.shape) * math.prod(w.shape[1:]),
+    lower="convolve",
+    formula_view=lambda x, weight, y, groups, **steps: (
+        {
+            "x": x, "weight": weight, "m": weight.shape[1], "q": len(weight) // groups,
+            **formula_names(**steps),
+        },
+        y,
+    ),
+    samples=lambda: _samples(of="xw"),
+)  # fmt: skip
+def convolve(
+    x: Any, weight: Any, /, *, stride: Pair, padding: Any, dilation: Pair, groups: int
+) -> Any:
+    """A convolution without bias, its attributes as pairs and ((top, bottom), (left, right))."""
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return operands(x, weight), attrs
+
+
+@bilinear(
+    formula="y[…, c, u, v] = Σ of weight[f, c, k, l] · g[…, f, i, j] over "
+    "s · i + d · k − p = u, t · j + e · l − r = v",
+    display_only=True,
+    shape=lambda g, w, *, size, groups, **steps: (
+        (*g.shape[:-3], w.shape[1] * groups, *size),
+        g.dtype,
+    ),
+    forward=_convolve_input,
+    transpose=(
+        lambda h, g, w, *, size, **attrs: convolve(h, w, **attrs),
+        lambda h, g, w, *, size, **attrs: convolve_weight(h, g, kernel=w.shape[2:], **attrs),
+    ),
+    operations=lambda y, g, w, **attrs: 2 * math.prod(g.shape) * math.prod(w.shape[1:]),
+    lower="convolve_input",
+    samples=lambda: _samples(of="gw", keyword="size"),
+)
+def convolve_input(
+    g: Any, weight: Any, /, *,
+    size: Pair, stride: Pair, padding: Any, dilation: Pair, groups: int,
+) -> Any:  # fmt: skip
+    """The transpose of `convolve` in its image, of which `size` is the height and width."""
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return operands(g, weight), {"size": tuple(size), **attrs}
+
+
+@bilinear(
+    formula="y[f, c, k, l] = Σ of g[…, f, i, j] · "
+    "x[…, c + m · floor(f / q), s · i + d · k − p, t · j + e · l − r] over all images and places",
+    display_only=True,
+    shape=lambda x, g, *, kernel, groups, **steps: (
+        (g.shape[-3], x.shape[-3] // groups, *kernel),
+        x.dtype,
+    ),
+    forward=_convolve_weight,
+    transpose=(
+        lambda h, x, g, *, kernel, **attrs: convolve_input(g, h, size=x.shape[-2:], **attrs),
+        lambda h, x, g, *, kernel, **attrs: convolve(x, h, **attrs),
+    ),
+    operations=lambda y, x, g, **attrs: 2 * math.prod(g.shape) * math.prod(y.shape[1:]),
+    lower="convolve_weight",
+    samples=lambda: _samples(of="xg", keyword="kernel"),
+)
+def convolve_weight(
+    x: Any, g: Any, /, *,
+    kernel: Pair, stride: Pair, padding: Any, dilation: Pair, groups: int,
+) -> Any:  # fmt: skip
+    """The transpose of `convolve` in its weight, of which `kernel` is the height and width."""
+    attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return operands(x, g), {"kernel": tuple(kernel), **attrs}
+
+
+def _steps(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> dict[str, Any]:
+    """The attributes of `convolve`, from what the user of `conv2d` wrote."""
+    kernel = weight.shape[2:]
+    steps = pairs_of_steps(kernel=kernel, stride=stride, dilation=dilation)
+    edges = image_padding(padding, **steps)
     return {
-        "x": x, "weight": weight, "bias": np.zeros(outputs) if bias is None else bias,
-        "m": each, "q": outputs // groups, **_window_view(padding=edges, **steps),
-    }, y  # fmt: skip
-
-
-CHUNK = 1 << 18
-"""Numbers in the columns of so many images as are worked on together: they stay in the cache, and
-no step asks the system for fresh memory of many times the image's size."""
-
-
-def _geometry(x: np.ndarray, weight: np.ndarray, *, stride: Any, padding: Any, dilation: Any,
-              groups: int) -> tuple[dict[str, Any], np.ndarray, tuple[int, ...], Any]:  # fmt: skip
-    """(attributes of the windows, the filters as matrices, the shape of y as such, its chunks)."""
-    outputs, each, *size = weight.shape
-    steps = _steps(kernel=size, stride=stride, dilation=dilation)
-    steps["padding"] = image_padding(padding, **steps)
-    inner, area = each * math.prod(size), math.prod(places(x.shape[-2:], **steps))
-    images = math.prod(x.shape[:-3])
-    together = max(1, CHUNK // max(1, groups * inner * area))
-    chunks = [slice(i, i + together) for i in range(0, images, together)]
-    filters = weight.reshape(groups, outputs // groups, inner)
-    return steps, filters, (images, *filters.shape[:2], area), chunks
-
-
-def _patches(images: np.ndarray, filters: np.ndarray, steps: dict[str, Any]) -> np.ndarray:
-    return _windows(images, **steps).reshape(len(images), len(filters), filters.shape[2], -1)
+        "stride": steps["stride"], "padding": edges, "dilation": steps["dilation"],
+        "groups": groups,
+    }  # fmt: skip
 
 
 def _conv_kernel(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, **attrs: Any
 ) -> tuple[np.ndarray, tuple]:
-    steps, filters, shape, chunks = _geometry(x, weight, **attrs)
-    images = x.reshape(-1, *x.shape[-3:]) if x.size else np.empty((0, *x.shape[-3:]), x.dtype)
-    y = np.empty(shape, x.dtype)
-    for part in chunks:
-        np.matmul(filters, _patches(images[part], filters, steps), out=y[part])
-    y = y.reshape(*x.shape[:-3], len(weight), *places(x.shape[-2:], **steps))
+    y = _convolve(x, weight, **_steps(weight, **attrs))
     if bias is not None:
         y += bias[:, None, None]
     return y, ()
@@ -253,24 +262,11 @@ def _conv_pullback(
     wanted: Any, g: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: Any, *, y: Any,
     residual: Any, **attrs: Any,
 ) -> tuple[np.ndarray | None, ...]:  # fmt: skip
-    steps, filters, shape, chunks = _geometry(x, weight, **attrs)
-    images, g = x.reshape(shape[0], *x.shape[-3:]), g.reshape(shape)
-    dx = np.empty(images.shape, x.dtype) if wanted[0] else None
-    dw = np.zeros(filters.shape, weight.dtype) if wanted[1] else None
-    for part in chunks:
-        if dw is not None:
-            patches = _patches(images[part], filters, steps)
-            dw += np.matmul(g[part], patches.swapaxes(-1, -2)).sum(0)
-        if dx is not None:
-            spread = np.matmul(filters.swapaxes(-1, -2), g[part])
-            spread = spread.reshape(
-                len(spread), x.shape[-3], *steps["kernel"], *places(x.shape[-2:], **steps)
-            )
-            dx[part] = _add_windows(spread, size=x.shape[-2:], **steps)
+    steps = _steps(weight, **attrs)
     return (
-        None if dx is None else dx.reshape(x.shape),
-        None if dw is None else dw.reshape(weight.shape),
-        g.sum((0, 3)).reshape(-1) if wanted[2] else None,
+        _convolve_input(g, weight, size=x.shape[-2:], **steps) if wanted[0] else None,
+        _convolve_weight(x, g, kernel=weight.shape[2:], **steps) if wanted[1] else None,
+        _as_images(g).sum((0, 2, 3)) if wanted[2] else None,
     )
 
 
@@ -282,7 +278,14 @@ def _conv_pullback(
     check=_check,
     operations=lambda y, x, w, *rest, **attrs: 2 * math.prod(y.shape) * math.prod(w.shape[1:]),
     lower="conv2d",
-    formula_view=_view,
+    formula_view=lambda x, weight, bias, y, groups, **attrs: (
+        {
+            "x": x, "weight": weight, "bias": np.zeros(len(weight)) if bias is None else bias,
+            "m": weight.shape[1], "q": len(weight) // groups,
+            **formula_names(**_steps(weight, groups=groups, **attrs)),
+        },
+        y,
+    ),
     samples=lambda: [
         ((sampled(2, 3, 4, 5), sampled(2, 3, 2, 3), sampled(2)), {}),
         ((sampled(2, 5, 4), sampled(3, 2, 3, 2)), {"stride": 2, "padding": 1}),
@@ -295,7 +298,7 @@ def _conv_pullback(
         ((sampled(0, 1, 4, 4), sampled(1, 1, 2, 2)), {}),
     ],
     source="Chellapilla, Puri, Simard 2006: convolution as a matrix product over windows",
-)
+)  # fmt: skip
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, /,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -310,13 +313,5 @@ def conv2d(
         padding: zeros around the image: a number, a pair, "same" or "valid".
         groups: into how many parts the channels are cut, each with patterns of its own.
     """
-    outputs, each, *size = weight.shape
-    steps = _steps(kernel=size, stride=stride, dilation=dilation)
-    seen = windows(
-        x, size, stride=stride, dilation=dilation, padding=image_padding(padding, **steps)
-    )
-    lead, places = x.shape[:-3], seen.shape[-2:]
-    columns = reshape(seen, (*lead, groups, each * math.prod(size), math.prod(places)))
-    filters = reshape(weight, (groups, outputs // groups, each * math.prod(size)))
-    y = reshape(matmul(filters, columns), (*lead, outputs, *places))
-    return y if bias is None else y + reshape(bias, (outputs, 1, 1))
+    y = convolve(x, weight, **_steps(weight, stride, padding, dilation, groups))
+    return y if bias is None else y + reshape(bias, (-1, 1, 1))

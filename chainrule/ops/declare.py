@@ -281,6 +281,7 @@ def composite(
     formula: str,
     kernel: Callable[..., Any] | None = None,
     pullback: Callable[..., Any] | None = None,
+    gradient: tuple[Composite, int] | None = None,
     check: Callable[..., None] | None = None,
     arguments: Callable[..., tuple[tuple, dict]] | None = None,
     **parts: Any,
@@ -296,6 +297,9 @@ def composite(
         kernel: where eager speed asks for it, (*arrays, **attrs) -> (output, residual) on NumPy
             arrays; the residual is a tuple of small arrays, for the pullback beside the operands.
         pullback: (wanted, g, *arrays, y=, residual=, **attrs) -> an array or None for each operand.
+        gradient: where the compiler takes the operation as a whole, (operation, n): another
+            composite, (g, *operands, **attrs) -> the cotangents of the first n operands as one
+            flat array, each in row-major order, behind one another.
         check: (*operands, **attrs), raises what a person needs to know before anything is computed.
     """
 
@@ -306,6 +310,7 @@ def composite(
             formula=formula,
             kernel=kernel,
             pullback=pullback,
+            gradient=gradient,
             check=check,
             arguments=arguments,
             doc=function.__doc__,

@@ -79,6 +79,13 @@ class Elementwise(Operation):
 
     def plan(self, kinds: tuple) -> np.dtype | None:
         """The dtype to compute in for operands of these dtypes and scalar types; None: as it is."""
+        try:
+            return self._plans[kinds]
+        except KeyError:
+            target = self._plans[kinds] = self._plan(kinds)
+        return target
+
+    def _plan(self, kinds: tuple) -> np.dtype | None:
         found = [k for k in kinds if isinstance(k, np.dtype)]
         target = found[0]
         for dtype in found[1:]:
@@ -95,12 +102,14 @@ class Elementwise(Operation):
             raise DTypeError(f"{_WHY_NOT[self.accepts]}, and this is {target}")
         return None if all(dtype == target for dtype in found) else target
 
+    def scalar_dtype(self, inputs: Sequence[Operand]) -> np.dtype | None:
+        kinds = tuple(o.dtype if isinstance(o, Tensor) else type(o) for o in inputs)
+        return self.plan(kinds) or next(k for k in kinds if isinstance(k, np.dtype))
+
     def run(self, values: Sequence[Any], attrs: dict[str, Any]) -> tuple[np.ndarray, Any]:
-        key = tuple([v.dtype if isinstance(v, np.ndarray) else type(v) for v in values])
-        try:
-            target = self._plans[key]
-        except KeyError:
-            target = self._plans[key] = self.plan(key)
+        target = self.plan(
+            tuple([v.dtype if isinstance(v, np.ndarray) else type(v) for v in values])
+        )
         if target is not None:
             values = [
                 v.astype(target) if isinstance(v, np.ndarray) and v.dtype != target else v

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
                 pattern.extend([_ARRAY] * len(found))
                 arrays.extend(Tensor(f) for f in found)
             elif index.dtype.kind in "iu":
+                if state.tracer is not None and isinstance(part, Tensor):
+                    index = state.tracer.lift(index)
                 if index.ndim == 0 and index._value is not None:
                     pattern.append(int(index._value))
                 else:
@@ -241,21 +244,20 @@ def _set(x: np.ndarray, v: np.ndarray, *arrays: np.ndarray, pattern: tuple) -> n
     return result
 
 
-def _stays(shape: tuple[int, ...], arrays: Any, pattern: tuple) -> np.ndarray:
+def _stays(shape: tuple[int, ...], part: tuple[int, ...], arrays: Any, pattern: tuple) -> Tensor:
     """Which of the values that are written stay: of several at one place, the last."""
-    key = _key(pattern, [a._value for a in arrays])
-    owner = np.empty(shape, np.intp)
-    numbers = np.arange(owner[key].size).reshape(owner[key].shape)
-    owner[key] = numbers
-    return owner[key] == numbers
+    numbers = Tensor(np.arange(math.prod(part)).reshape(part))
+    owner = setitem.apply(
+        (Tensor(np.zeros(shape, np.int64)), numbers, *arrays), {"pattern": pattern}
+    )
+    return getitem.apply((owner, *arrays), {"pattern": pattern}) == numbers
 
 
 def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> tuple:
     zero = Tensor(np.zeros((), g.dtype))
     part = getitem.apply((g, *arrays), {"pattern": pattern})
-    if arrays and all(a._value is not None for a in arrays):
-        stays = _stays(x.shape, arrays, pattern)
-        part = part if stays.all() else where(Tensor(stays), part, zero)
+    if arrays:
+        part = where(_stays(x.shape, part.shape, arrays, pattern), part, zero)
     if part.shape != v.shape:
         part = sum_to(part, v.shape)
     kept = setitem.apply((g, zero, *arrays), {"pattern": pattern})

@@ -151,6 +151,8 @@ class Operation:
 
     def apply(self, inputs: Sequence[Operand], attrs: dict[str, Any]) -> Tensor:
         """Run on operands, and record as deeply as the state says."""
+        if state.tracer is not None:
+            return self._trace_for(state.tracer, inputs, attrs)
         values: list[Any] = []
         nodes: list[Node | None] = []
         needs = traced = False
@@ -257,12 +259,28 @@ class Operation:
             operands = [Tensor(o._value) if isinstance(o, Tensor) else o for o in inputs]
             return self.choice(*operands, Tensor(value), **attrs)._value  # type: ignore[return-value]
 
+    def _trace_for(self, tracer: Any, inputs: Sequence[Operand], attrs: dict[str, Any]) -> Tensor:
+        """Record for a tracer, which knows what values that exist now stand for later."""
+        lifted = [tracer.lift(o) if isinstance(o, Tensor) else o for o in inputs]
+        try:
+            if self.definition is not None and not tracer.keeps(self):
+                return self.expand(lifted, attrs)  # type: ignore[attr-defined]
+            return self._trace(lifted, attrs)
+        except (ChainruleError, ValueError, TypeError, IndexError, OverflowError) as error:
+            self._fail_on(error, lifted, attrs)
+
+    def scalar_dtype(self, inputs: Sequence[Operand]) -> np.dtype | None:
+        """The dtype that a Python number among the operands is taken in; None: its own."""
+        return None
+
     def _trace(self, inputs: Sequence[Operand], attrs: dict[str, Any]) -> Tensor:
         """Record without values: what the shape rule says comes out."""
         shape, dtype = self.shape(*inputs, **attrs)
         wanted = tuple([_differentiable(operand) for operand in inputs])
         needs = self.differentiable and any(wanted) and dtypes.is_float(dtype)
-        nodes = tuple(_node_for(operand) for operand in inputs)
+        needs = needs and state.depth != OFF
+        numbers = self.scalar_dtype(inputs)
+        nodes = tuple(_node_for(operand, numbers) for operand in inputs)
         node = Node(self, nodes, attrs, shape, dtype, needs)
         node.wanted, node.place = wanted, user_place(3)
         result = Tensor(None, node)
@@ -428,10 +446,10 @@ def _differentiable(operand: Operand) -> bool:
     return isinstance(operand, Tensor) and operand._node is not None and operand._node.needs_grad
 
 
-def _node_for(operand: Operand) -> Node | None:
+def _node_for(operand: Operand, numbers: np.dtype | None = None) -> Node | None:
     if isinstance(operand, Tensor):
         return node_of(operand)
-    return None if operand is None else constant(np.asarray(operand))
+    return None if operand is None else constant(np.asarray(operand, numbers))
 
 
 def _size(shape: tuple[int, ...]) -> int:

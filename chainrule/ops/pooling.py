@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
-from chainrule.ops.convolution import places, windows
-from chainrule.ops.declare import composite
+from chainrule.ops.declare import composite, constant_op, linear
 from chainrule.ops.domain import sampled
-from chainrule.ops.indexing import take_along_axis
-from chainrule.ops.joining import pad
 from chainrule.ops.linear_algebra import matmul
-from chainrule.ops.reduction import argmax, sum
-from chainrule.ops.structure import flatten, moveaxis, squeeze
+from chainrule.ops.operation import operands
+from chainrule.ops.reduction import sum
+from chainrule.ops.windows import formula_names, places, windows
 from chainrule.tensor import dtypes
 from chainrule.tensor.shapes import pair
 from chainrule.tensor.tensor import Tensor
+
+INTERNAL = ("pool_places", "pool_pick", "pool_spread", "place_dtype")
 
 Pair = tuple[int, int]
 
@@ -51,6 +51,11 @@ def _window(
             room = n + 2 * p - d * (k - 1) - 1
             last = -(-room // s) * s
             over = last - room if last < n + p else 0
+        if p and d > n:
+            raise ShapeError(
+                f"the dilation {apart} steps over the image of {tuple(size)}: some windows would "
+                "see nothing but padding"
+            )
         edges.append((p, p + over))
     return {"kernel": kernel, "stride": steps, "dilation": apart, "padding": tuple(edges)}
 
@@ -65,15 +70,44 @@ def _check(x: Tensor, **attrs: Any) -> None:
         raise DTypeError(f"pooling is for floating-point images, and this is {x.dtype}")
 
 
-def _max_kernel(x: np.ndarray, **attrs: Any) -> tuple[np.ndarray, tuple[np.ndarray]]:
-    """The largest of each window, and which one it was: the first, as in PyTorch."""
-    window = _window(x.shape[-2:], **attrs)
-    rows, columns = places(x.shape[-2:], **window)
+# The winner of each window, as its number among the window's pixels in reading order
+
+
+def place_dtype(kernel: Pair) -> np.dtype:
+    """The smallest dtype that numbers the pixels of a window."""
+    return np.min_scalar_type(max(math.prod(kernel) - 1, 0))
+
+
+def _first_inside(
+    size: Pair, *, kernel: Pair, stride: Pair, dilation: Pair, padding: Any
+) -> np.ndarray:
+    """(rows, columns): the first place of each window that is in the image and not its frame.
+
+    It is the winner unless something is larger, so that no derivative is lost in the frame.
+    """
+    found = places(size, kernel, stride, dilation, padding)
+    if padding[0][0] == padding[1][0] == 0:
+        return np.zeros(found, place_dtype(kernel))
+    down, over = (
+        -(-np.maximum(before - np.arange(n) * s, 0) // d)
+        for n, s, d, (before, _) in zip(found, stride, dilation, padding, strict=True)
+    )
+    return (down[:, None] * kernel[1] + over).astype(place_dtype(kernel))
+
+
+def _best(x: np.ndarray, **window: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(the largest of each window, which of its places has it).
+
+    The first of equals, and NaN is larger than any number, as in PyTorch.
+    """
     with_nan = x.size > 0 and bool(np.isnan(np.min(x)))
+    first = _first_inside(x.shape[-2:], **window)
+    which = np.empty((*x.shape[:-2], *first.shape), first.dtype)
+    which[...] = first
     best: Any = None
-    for n, part in enumerate(_parts(_within(x, window["padding"]), rows, columns, window)):
+    for n, part in enumerate(_parts(_within(x, window["padding"], -math.inf), first.shape, window)):
         if best is None:
-            best, which = part.copy(), np.zeros(part.shape, np.min_scalar_type(_size(window)))
+            best = part.copy()
             continue
         better = part > best
         if with_nan:
@@ -81,27 +115,23 @@ def _max_kernel(x: np.ndarray, **attrs: Any) -> tuple[np.ndarray, tuple[np.ndarr
         np.maximum(best, part, out=best)
         # The last place at which a window became better has the largest number.
         np.maximum(which, better * which.dtype.type(n), out=which)
-    return best, (which,)
+    return best, which
 
 
-def _size(window: dict[str, Any]) -> int:
-    return math.prod(window["kernel"])
-
-
-def _within(x: np.ndarray, padding: Any) -> np.ndarray:
+def _within(x: np.ndarray, padding: Any, value: float) -> np.ndarray:
     (top, bottom), (left, right) = padding
     if not (top or bottom or left or right):
         return x
     height, width = x.shape[-2:]
     shape = (*x.shape[:-2], height + top + bottom, width + left + right)
-    padded = np.full(shape, -math.inf, x.dtype)
+    padded = np.full(shape, value, x.dtype)
     padded[..., top : top + height, left : left + width] = x
     return padded
 
 
-def _parts(x: np.ndarray, rows: int, columns: int, window: dict[str, Any]) -> Any:
-    """For each place within the window, what all windows have there."""
-    (s, t), (d, e) = window["stride"], window["dilation"]
+def _parts(x: np.ndarray, found: Any, window: dict[str, Any]) -> Any:
+    """For each place within the window, what all windows have there; `found` of them."""
+    (s, t), (d, e), (rows, columns) = window["stride"], window["dilation"], found
     for k in range(window["kernel"][0]):
         for m in range(window["kernel"][1]):
             down, over = k * d, m * e
@@ -110,29 +140,128 @@ def _parts(x: np.ndarray, rows: int, columns: int, window: dict[str, Any]) -> An
             ]
 
 
-def _max_pullback(
-    wanted: Any, g: np.ndarray, x: np.ndarray, *, y: Any, residual: Any, **attrs: Any
-) -> tuple[np.ndarray]:
-    (which,) = residual
-    window = _window(x.shape[-2:], **attrs)
+def _pick(x: np.ndarray, which: np.ndarray, **window: Any) -> np.ndarray:
+    y = np.zeros(which.shape, x.dtype)
+    framed = _within(x, window["padding"], 0.0)
+    for n, part in enumerate(_parts(framed, which.shape[-2:], window)):
+        np.copyto(y, part, where=which == n)
+    return y
+
+
+def _spread(g: np.ndarray, which: np.ndarray, *, size: Pair, **window: Any) -> np.ndarray:
     (top, bottom), (left, right) = window["padding"]
-    height, width = x.shape[-2:]
-    total = np.zeros((*x.shape[:-2], height + top + bottom, width + left + right), g.dtype)
+    height, width = size
+    total = np.zeros((*g.shape[:-2], height + top + bottom, width + left + right), g.dtype)
     apart = all(s >= k for s, k in zip(window["stride"], window["kernel"], strict=True))
-    for n, part in enumerate(_parts(total, g.shape[-2], g.shape[-1], window)):
+    for n, part in enumerate(_parts(total, g.shape[-2:], window)):
         if apart and window["dilation"] == (1, 1):  # no pixel is in two windows
             np.copyto(part, g, where=which == n)
         else:
             part += g * (which == n)
-    return (total[..., top : top + height, left : left + width],)
+    return total[..., top : top + height, left : left + width]
+
+
+def _pooled_shape(x: Any, **window: Any) -> tuple[int, ...]:
+    return (*x.shape[:-2], *places(x.shape[-2:], **window))
+
+
+def _window_samples(*, of: str) -> Any:
+    """Samples of an image x or a gradient g, and of the winners w."""
+    settings: Any = [
+        ((2, 3, 4, 6), (2, 2), (2, 2), (1, 1), ((0, 0), (0, 0))),
+        ((2, 5, 7), (3, 2), (2, 1), (1, 2), ((1, 1), (0, 1))),
+        ((0, 1, 4, 4), (2, 2), (2, 2), (1, 1), ((0, 0), (0, 0))),
+    ]
+    samples = []
+    for shape, kernel, stride, dilation, padding in settings:
+        window = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+        x = sampled(*shape)
+        best, which = _best(x, **window)
+        given = {"x": x, "w": which, "g": sampled(*best.shape)}
+        size = {"size": shape[-2:]} if "g" in of else {}
+        samples.append((tuple(given[name] for name in of), {**size, **window}))
+    return samples
+
+
+def _operations(y: Any, x: Any, *rest: Any, kernel: Pair, **attrs: Any) -> int:
+    return math.prod(y.shape) * math.prod(kernel)
+
+
+@constant_op(
+    formula="y[…, i, j] = the first n = l + k · (how many l) of the largest "
+    "x[…, s · i + d · k − p, t · j + e · l − r]",
+    display_only=True,
+    shape=lambda x, **window: (_pooled_shape(x, **window), place_dtype(window["kernel"])),
+    forward=lambda x, **window: _best(x, **window)[1],
+    reason="a place jumps, and is flat in between",
+    operations=_operations,
+    lower="pool_places",
+    samples=lambda: _window_samples(of="x"),
+)
+def pool_places(x: Any, /, *, kernel: Pair, stride: Pair, dilation: Pair, padding: Any) -> Any:
+    """Which pixel of each window is the largest, as its number in the order of reading."""
+    window = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+    return operands(x), window
+
+
+@linear(
+    formula="y[…, i, j] = x[…, s · i + d · k − p, t · j + e · l − r] "
+    "with which[…, i, j] = l + k · (how many l)",
+    display_only=True,
+    shape=lambda x, which, **window: (which.shape, x.dtype),
+    forward=_pick,
+    transpose=lambda g, x, which, **window: (
+        pool_spread(g, which, size=x.shape[-2:], **window),
+        None,
+    ),
+    operations=_operations,
+    lower="pool_pick",
+    samples=lambda: _window_samples(of="xw"),
+)
+def pool_pick(
+    x: Any, which: Any, /, *, kernel: Pair, stride: Pair, dilation: Pair, padding: Any
+) -> Any:
+    """The pixel of each window that has the number `which` in it."""
+    window = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+    return operands(x, which), window
+
+
+@linear(
+    formula="y[…, u, v] = Σ of g[…, i, j] over s · i + d · k − p = u, t · j + e · l − r = v "
+    "with which[…, i, j] = l + k · (how many l)",
+    display_only=True,
+    shape=lambda g, which, *, size, **window: ((*g.shape[:-2], *size), g.dtype),
+    forward=_spread,
+    transpose=lambda h, g, which, *, size, **window: (pool_pick(h, which, **window), None),
+    operations=_operations,
+    lower="pool_spread",
+    samples=lambda: _window_samples(of="gw"),
+)
+def pool_spread(
+    g: Any, which: Any, /, *,
+    size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any,
+) -> Any:  # fmt: skip
+    """An image of a size, to which each window's number was added at its winner: the transpose of
+    `pool_pick`."""
+    window = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+    return operands(g, which), {"size": tuple(size), **window}
+
+
+def _max_kernel(x: np.ndarray, **attrs: Any) -> tuple[np.ndarray, tuple[np.ndarray]]:
+    best, which = _best(x, **_window(x.shape[-2:], **attrs))
+    return best, (which,)
+
+
+def _max_pullback(
+    wanted: Any, g: np.ndarray, x: np.ndarray, *, y: Any, residual: Any, **attrs: Any
+) -> tuple[np.ndarray]:
+    (which,) = residual
+    return (_spread(g, which, size=x.shape[-2:], **_window(x.shape[-2:], **attrs)),)
 
 
 def _view(x: np.ndarray, y: np.ndarray, **attrs: Any) -> tuple[dict, np.ndarray]:
     window = _window(x.shape[-2:], **attrs)
-    (top, _), (left, _) = window["padding"]
-    (s, t), (d, e) = window["stride"], window["dilation"]
-    kernel = np.zeros(window["kernel"])
-    return {"x": x, "w": kernel, "s": s, "t": t, "d": d, "e": e, "p": top, "r": left}, y
+    return {"x": x, "w": np.zeros(window["kernel"]), **formula_names(**window)}, y
 
 
 @composite(
@@ -162,11 +291,7 @@ def max_pool2d(
     3.0
     """
     window = _window(x.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
-    padding, window["padding"] = window["padding"], ((0, 0), (0, 0))
-    framed = pad(x, (*((0, 0),) * (x.ndim - 2), *padding), -math.inf)
-    kernel = window.pop("kernel")
-    seen = flatten(moveaxis(windows(framed, kernel, **window), (-4, -3), (-2, -1)), -2)
-    return squeeze(take_along_axis(seen, argmax(seen, axis=-1, keepdims=True)), -1)
+    return pool_pick(x, pool_places(x, **window), **window)
 
 
 def _counts(size: Any, window: dict[str, Any], count_include_pad: bool) -> np.ndarray:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DTypeError, ShapeError
+from chainrule.errors import CompileError, DTypeError, ShapeError
+from chainrule.ops.arithmetic import floor, minimum
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, constant_op
 from chainrule.tensor import dtypes, generator
 from chainrule.tensor.creation import as_operand
+from chainrule.tensor.graph import state
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import normalise_shape
 from chainrule.tensor.tensor import Tensor
@@ -142,13 +144,18 @@ def integers(low: int, high: int, shape: Any = (), *, generator: Any = None) -> 
     if high <= low:
         raise ShapeError(f"there is no whole number from {low} up to, without, {high}")
     unit = uniform(shape, dtype=dtypes.float64, generator=generator)
-    value = unit._concrete("integers")
-    return Tensor(np.minimum(np.floor(value * (high - low)), high - low - 1).astype(np.int64) + low)
+    steps = minimum(floor(unit * (high - low)), high - low - 1)
+    return steps.astype(dtypes.int64) + low
 
 
 @located
 def permutation(n: int, /, *, generator: Any = None) -> Tensor:
     """The numbers 0 … n − 1 in random order."""
+    if state.tracer is not None:
+        raise CompileError(
+            "numbers are put in random order by sorting, which is not compiled. Draw the "
+            "permutation outside, and hand it over as an argument."
+        )
     unit = uniform((n,), dtype=dtypes.float64, generator=generator)
     return Tensor(np.argsort(unit._concrete("a permutation"), kind="stable"))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.ops.arithmetic import maximum, sqrt
 from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor.tensor import Tensor
 
 
 class Adam(Optimizer):
@@ -66,7 +68,7 @@ class Adam(Optimizer):
         l2 = 0.0 if self.decoupled else decay
         # 1, unless a schedule has changed β since the first step.
         new1, new2 = (1 - b1) / first, (1 - b2) / units["exp_avg_sq"]
-        return b1, new1, b2, new2, group["eps"] * correction, size, shrink, l2
+        return b1, new1, b2, new2, group["eps"] * correction, size, 1 - shrink, l2
 
     def update(
         self,
@@ -77,13 +79,13 @@ class Adam(Optimizer):
         u: np.ndarray,
         factors: Any,
     ) -> None:
-        b1, new1, b2, new2, eps, size, shrink, l2 = factors
+        b1, new1, b2, new2, eps, size, keep, l2 = factors
         m, v = running[0], running[1]
         if l2:
             np.multiply(w, l2, u)
             g = np.add(g, u, u)
-        if shrink:
-            w *= 1 - shrink
+        if keep != 1:
+            w *= keep
         m *= b1
         m += g if new1 == 1 else np.multiply(g, new1, t)
         np.multiply(g, g, t)
@@ -98,6 +100,27 @@ class Adam(Optimizer):
         np.divide(m, t, t)
         t *= size
         w -= t
+
+    def rule(
+        self,
+        w: Tensor,
+        g: Tensor,
+        running: list[Tensor],
+        factors: Sequence[Tensor],
+        group: dict[str, Any],
+    ) -> tuple[Tensor, list[Tensor]]:
+        b1, new1, b2, new2, eps, size, keep, l2 = factors
+        m, v, *largest = running
+        if group["weight_decay"]:
+            if self.decoupled:
+                w = w * keep
+            else:
+                g = g + w * l2
+        m = m * b1 + g * new1
+        v = v * b2 + g * g * new2
+        largest = [maximum(x, v) for x in largest]
+        root = sqrt(largest[0] if largest else v)
+        return w - m / (root + eps) * size, [m, v, *largest]
 
 
 class AdamW(Adam):

@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import DTypeError, NonFiniteError
-from chainrule.tensor.graph import quiet
+from chainrule.ops.arithmetic import abs, clip, square
+from chainrule.ops.choosing import where
+from chainrule.ops.reduction import max, sum
+from chainrule.tensor import dtypes
+from chainrule.tensor.creation import zeros
+from chainrule.tensor.graph import no_grad, quiet, state
 from chainrule.tensor.tensor import Tensor
 
 
-def _gradients(parameters: Any) -> list[tuple[Tensor, np.ndarray]]:
-    """(parameter, its gradient as an array) of those that have one."""
+def _gradients(parameters: Any) -> list[tuple[Tensor, Tensor]]:
+    """(parameter, its gradient) of those that have one."""
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     given = list(given) if isinstance(given, Iterable) else [given]
     for p in given:
@@ -23,7 +26,7 @@ def _gradients(parameters: Any) -> list[tuple[Tensor, np.ndarray]]:
                 f"gradients are clipped of parameters, not of {type(p).__name__}; write "
                 "model.parameters()"
             )
-    return [(p, p.grad._concrete("clipping")) for p in given if p.grad is not None]
+    return [(p, g) for p in given if (g := p.grad) is not None]
 
 
 def _check(name: str, value: float) -> None:
@@ -51,23 +54,33 @@ def clip_grad_norm_(
         raise DTypeError(f"norm_type is a number above 0, not {norm_type!r}")
     found = _gradients(parameters)
     if not found:
-        return Tensor(np.zeros((), np.float32))
-    if norm_type == math.inf:
-        total = max((float(np.abs(g).max()) for _, g in found if g.size), default=0.0)
-    else:
-        powers = [float(np.sum(np.abs(g).astype(np.float64) ** norm_type)) for _, g in found]
-        total = sum(powers) ** (1 / norm_type)
-    if error_if_nonfinite and not math.isfinite(total):
-        raise NonFiniteError(
-            f"the gradients' norm is {total}; a learning rate that is too high, or an infinite or "
-            "missing value in the data, is the usual cause"
-        )
-    scale = max_norm / (total + 1e-6)
-    if scale < 1 or math.isnan(scale):
-        with quiet():  # an infinite gradient times 0 is NaN, as in PyTorch
+        return zeros(())
+    with no_grad(), quiet():  # an infinite gradient times 0 is NaN, as in PyTorch
+        total = _norm([g for _, g in found], norm_type)
+        if error_if_nonfinite and not math.isfinite(total):
+            raise NonFiniteError(
+                f"the gradients' norm is {total.item()}; a learning rate that is too high, or an "
+                "infinite or missing value in the data, is the usual cause"
+            )
+        scale = max_norm / (total + 1e-6)
+        if state.tracer is not None or not scale >= 1:
+            scale = where(scale >= 1, 1.0, scale)
             for p, g in found:
-                p.grad = Tensor(g * g.dtype.type(scale))
-    return Tensor(np.asarray(total, found[0][1].dtype))
+                p.grad = g * scale.astype(g.dtype)
+        return total.astype(found[0][1].dtype)
+
+
+def _norm(gradients: list[Tensor], order: float) -> Tensor:
+    """The norm of all elements together, in float64."""
+    wide = [abs(g).astype(dtypes.float64) for g in gradients if g.size]
+    total = zeros((), dtype=dtypes.float64)
+    if order == math.inf:
+        for g in wide:
+            total = where(total >= max(g), total, max(g))
+        return total
+    for g in wide:
+        total = total + sum(square(g) if order == 2 else g**order)
+    return total ** (1 / order)
 
 
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
@@ -77,5 +90,6 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
         DTypeError: `clip_value` is below 0.
     """
     _check("clip_value", clip_value)
-    for p, g in _gradients(parameters):
-        p.grad = Tensor(np.clip(g, -clip_value, clip_value))
+    with no_grad(), quiet():
+        for p, g in _gradients(parameters):
+            p.grad = clip(g, -clip_value, clip_value)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
-from chainrule.errors import CheckpointError, DTypeError, GradientError
+from chainrule.errors import CheckpointError, CompileError, DTypeError, GradientError
+from chainrule.optim.recording import Group, record
 from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
-from chainrule.tensor.graph import quiet
+from chainrule.tensor.graph import changed, quiet, state
+from chainrule.tensor.tensor import Tensor
 
 BLOCK = 65536
 """Elements updated at a time: a block of every array that an update touches stays in the cache."""
@@ -50,13 +52,14 @@ class _Bundle:
         ]
         self.running = [np.concatenate([s[name].reshape(-1) for s in states]) for name in names]
         for name, joined in zip(names, self.running, strict=True):
-            for state, p, cut in zip(states, self.small, cuts, strict=True):
-                state[name] = joined[cut].reshape(p.shape)
+            for values, p, cut in zip(states, self.small, cuts, strict=True):
+                values[name] = joined[cut].reshape(p.shape)
         self.joined = names
 
 
 class Optimizer:
-    """The base of every optimiser. A subclass says how one parameter is updated.
+    """The base of every optimiser. A subclass says how one parameter is updated, twice: in place
+    on blocks of arrays (`update`), and as a formula in operations (`rule`), which is compiled.
 
     Args:
         params: parameters, (name, parameter) pairs, or dicts {"params": …, option: value} that
@@ -73,7 +76,7 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = []
+        self.param_groups: list[Group] = []
         self.state: dict[Cell, dict[str, Any]] = {}
         self._waiting = 0
         self._scratch: dict[np.dtype, list[np.ndarray]] = {}
@@ -123,7 +126,8 @@ class Optimizer:
             held.add(id(p))
         merged = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
         self._check(merged)
-        self.param_groups.append({"params": params, **merged})
+        changed()
+        self.param_groups.append(Group({"params": params, **merged}))
         self._bundles.append(_Bundle(params))
 
     def _check(self, options: dict[str, Any]) -> None:
@@ -150,10 +154,27 @@ class Optimizer:
         """
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise DTypeError(f"every is a whole number of at least 1, not {every!r}")
+        if state.tracer is not None:
+            state.tracer.remember(self, "_waiting")
+        if every > 1 or self._waiting:
+            changed()
         self._waiting += 1
         if self._waiting < every:
             return
         count, self._waiting = self._waiting, 0
+        if state.tracer is not None:
+            found = record(self, state.tracer, count)
+        else:
+            changed()
+            found = self._step(count)
+        if not found:
+            raise GradientError(
+                "no parameter has a gradient. Call loss.backward() before step(); does the loss "
+                "depend on these parameters, and do they require gradients?"
+            )
+
+    def _step(self, count: int) -> bool:
+        """Update the parameters that have a gradient, in place; whether there were any."""
         found = False
         with quiet():
             for group, bundle in zip(self.param_groups, self._bundles, strict=True):
@@ -163,18 +184,12 @@ class Optimizer:
                     if gradient is None:
                         continue
                     found = True
-                    g = gradient._value
-                    if g is None:
-                        raise GradientError("a gradient that is being traced cannot be applied")
+                    g = gradient._concrete("a step")
                     if count > 1:
                         g = g / g.dtype.type(count)
                     self._apply(p, g, group)
                     p._grad = None
-        if not found:
-            raise GradientError(
-                "no parameter has a gradient. Call loss.backward() before step(); does the loss "
-                "depend on these parameters, and do they require gradients?"
-            )
+        return found
 
     def _state_of(self, p: Cell, group: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
         """Its running values; an option changed on the way adds some, from 0, or drops some."""
@@ -200,8 +215,8 @@ class Optimizer:
         if any(state["step"] != step for state in states):
             return False
         bundle.gather(gradients, states, names)
-        for state in states:
-            state["step"] = step + 1
+        for values in states:
+            values["step"] = step + 1
         if count > 1:
             bundle.gradient /= count
         factors = self.factors(step + 1, group, states[0]["units"])
@@ -271,12 +286,37 @@ class Optimizer:
         """Update a block in place; `t` and `u` are scratch, `g` is not to be written to."""
         raise NotImplementedError
 
+    def rule(
+        self,
+        w: Tensor,
+        g: Tensor,
+        running: list[Tensor],
+        factors: Sequence[Tensor],
+        group: dict[str, Any],
+    ) -> tuple[Tensor, list[Tensor]]:
+        """(new weight, new running values), in operations: what `update` does in place.
+
+        The factors are tensors; of `group` only flags are read, and whether a number is 0.
+
+        Raises:
+            CompileError: the optimiser does not say how.
+        """
+        raise CompileError(
+            f"{type(self).__name__} says how it updates arrays (update), and not in operations, "
+            "which is what is compiled. Write its `rule`, as Adam's, or call step() outside of "
+            "the compiled function."
+        )
+
     def zero_grad(self) -> None:
         """Forget the gradients without applying them."""
+        if state.tracer is not None:
+            state.tracer.remember(self, "_waiting")
         self._waiting = 0
-        for group in self.param_groups:
-            for p in group["params"]:
-                p._grad = None
+        for p in self._all():
+            if state.tracer is not None:
+                state.tracer.touch(p)
+            p._grad = None
+        changed()
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of options and running values, laid out as PyTorch's, arrays as NumPy's."""
@@ -341,6 +381,7 @@ class Optimizer:
                     )
                 expected[key][...] = array / units.get(key, 1.0)
             loaded[p] = {"step": expected.pop("step"), "units": units, **expected}
+        changed()
         self.state = loaded
         for bundle in self._bundles:
             bundle.joined = None

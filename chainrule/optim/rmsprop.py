@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.ops.arithmetic import sqrt
 from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor.tensor import Tensor
 
 
 class RMSprop(Optimizer):
@@ -55,8 +57,15 @@ class RMSprop(Optimizer):
         return tuple(names)
 
     def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
-        return tuple(
-            group[k] for k in ("lr", "alpha", "eps", "weight_decay", "momentum", "centered")
+        lr, alpha, eps = group["lr"], group["alpha"], group["eps"]
+        return (
+            lr,
+            alpha,
+            1 - alpha,
+            eps,
+            group["weight_decay"],
+            group["momentum"],
+            group["centered"],
         )
 
     def update(
@@ -68,20 +77,20 @@ class RMSprop(Optimizer):
         u: np.ndarray,
         factors: Any,
     ) -> None:
-        lr, alpha, eps, decay, momentum, centered = factors
+        lr, alpha, new, eps, decay, momentum, centered = factors
         rest = list(running)
         v = rest.pop(0)
         if decay:
             np.multiply(w, decay, u)
             g = np.add(g, u, u)
         np.multiply(g, g, t)
-        t *= 1 - alpha
+        t *= new
         v *= alpha
         v += t
         if centered:
             mean = rest.pop(0)
             np.subtract(g, mean, t)
-            t *= 1 - alpha
+            t *= new
             mean += t
             np.multiply(mean, mean, t)
             np.subtract(v, t, t)
@@ -97,3 +106,28 @@ class RMSprop(Optimizer):
             t[...] = buffer
         t *= lr
         w -= t
+
+    def rule(
+        self,
+        w: Tensor,
+        g: Tensor,
+        running: list[Tensor],
+        factors: Sequence[Tensor],
+        group: dict[str, Any],
+    ) -> tuple[Tensor, list[Tensor]]:
+        lr, alpha, new, eps, decay, momentum, _ = factors
+        v, *rest = running
+        if group["weight_decay"]:
+            g = g + w * decay
+        v = v * alpha + g * g * new
+        spread, done = v, [v]
+        if group["centered"]:
+            mean = rest.pop(0)
+            mean = mean + (g - mean) * new
+            spread = v - mean * mean
+            done.append(mean)
+        step = g / (sqrt(spread) + eps)
+        if group["momentum"]:
+            step = rest.pop(0) * momentum + step
+            done.append(step)
+        return w - step * lr, done

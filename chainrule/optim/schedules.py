@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-from chainrule.errors import DTypeError
+from chainrule.errors import CompileError, DTypeError
 from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor.graph import state
 
 
 def _whole(name: str, value: Any, least: int = 1) -> int:
@@ -54,11 +55,22 @@ class Schedule:
 
     def step(self) -> None:
         """Count one on, and set the learning rate that follows."""
-        self.last_epoch += 1
+        if state.tracer is not None:  # then the host does it before each call
+            state.tracer.effect(lambda numbers: self._move(1), lambda: self._move(-1))
+            return
+        self._move(1)
+
+    def _move(self, steps: int) -> None:
+        self.last_epoch += steps
         self._write()
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group now."""
+        if state.tracer is not None:
+            raise CompileError(
+                "a learning rate changes from call to call, and get_last_lr() in a function that "
+                "is compiled would give the first one for ever. Call it outside."
+            )
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
@@ -333,6 +345,11 @@ class ReduceLROnPlateau(Schedule):
         """Look at the metric of the epoch."""
         if metric is None:
             raise DTypeError("ReduceLROnPlateau.step takes the metric that it watches")
+        if state.tracer is not None:
+            raise CompileError(
+                "ReduceLROnPlateau.step looks at the value of its metric, which does not exist "
+                "while a function is compiled. Return the metric, and call step() outside."
+            )
         value = float(metric)
         self.last_epoch += 1
         if self._better(value):

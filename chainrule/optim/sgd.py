@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import DTypeError
 from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor.tensor import Tensor
 
 
 class SGD(Optimizer):
@@ -93,3 +94,19 @@ class SGD(Optimizer):
                 g = buffer
         np.multiply(g, lr, t)
         w -= t
+
+    def rule(
+        self,
+        w: Tensor,
+        g: Tensor,
+        running: list[Tensor],
+        factors: Sequence[Tensor],
+        group: dict[str, Any],
+    ) -> tuple[Tensor, list[Tensor]]:
+        lr, momentum, keep, decay, _ = factors
+        if group["weight_decay"]:
+            g = g + w * decay
+        for i, buffer in enumerate(running):
+            running[i] = buffer = buffer * momentum + g * keep
+            g = g + buffer * momentum if group["nesterov"] else buffer
+        return w - g * lr, running

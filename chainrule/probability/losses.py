@@ -20,6 +20,7 @@ from chainrule.ops.softmax import log_softmax
 from chainrule.ops.structure import moveaxis
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
+from chainrule.tensor.graph import state
 from chainrule.tensor.locate import located
 from chainrule.tensor.tensor import Tensor
 
@@ -130,7 +131,7 @@ def _soft(logits: Tensor, target: Tensor, weight: Any, reduction: str, smoothing
 def _hard(
     logits: Tensor, target: Tensor, weight: Any, ignore: int, reduction: str, smoothing: float
 ) -> Tensor:
-    values = target._value
+    values = target._value if state.tracer is None else None  # then they may be others later
     kept = None
     if values is None or (values == ignore).any():
         kept = target != ignore

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.tensor.graph import state
 from chainrule.tensor.tensor import Tensor
 
 
@@ -33,6 +34,14 @@ class Cell(Tensor):
 
     def storage(self) -> np.ndarray:
         """The array to write into, after live views were given their own memory."""
+        if state.tracer is not None:
+            state.tracer.reads(self, "writing into the storage")
+        self.part()
+        assert self._value is not None
+        return self._value
+
+    def part(self) -> None:
+        """Get ready for a write: live views are given their own memory, the version is raised."""
         for reference in self.live_views:
             view = reference()
             if view is not None and view._value is not None:
@@ -40,8 +49,6 @@ class Cell(Tensor):
                 view._base = None
         self.live_views.clear()
         self.version += 1
-        assert self._value is not None
-        return self._value
 
     def assign(self, value: Any) -> None:
         """Write a new value of the same shape into the storage.
@@ -50,23 +57,36 @@ class Cell(Tensor):
             ShapeError: the shapes differ.
             DTypeError: the value is not a number that the dtype can hold (complex into real).
         """
+        if state.tracer is not None:
+            new = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+            self._check(new)
+            state.tracer.write(self, new)
+            return
         array = value._concrete("assign") if isinstance(value, Tensor) else np.asarray(value)
-        if array.shape != self.shape:
-            raise ShapeError(
-                f"a value of shape {array.shape} cannot be assigned to a cell of {self.shape}"
-            )
-        if not np.can_cast(array.dtype, self.dtype, "same_kind") and array.dtype.kind not in "biuf":
-            raise DTypeError(f"{array.dtype} cannot be assigned to a cell of {self.dtype}")
+        self._check(array)
         if np.may_share_memory(array, self._value):
             array = array.copy()
         np.copyto(self.storage(), array, casting="unsafe")
 
+    def _check(self, value: Tensor | np.ndarray) -> None:
+        if value.shape != self.shape:
+            raise ShapeError(
+                f"a value of shape {value.shape} cannot be assigned to a cell of {self.shape}"
+            )
+        if not np.can_cast(value.dtype, self.dtype, "same_kind") and value.dtype.kind not in "biuf":
+            raise DTypeError(f"{value.dtype} cannot be assigned to a cell of {self.dtype}")
+
     def __setitem__(self, key: Any, value: Any) -> None:
         """Write into a part of the storage; no derivative is recorded of this."""
+        if state.tracer is not None:
+            updated = state.tracer.lift(self).detach()
+            updated[key] = value
+            self.assign(updated)
+            return
         array = value._concrete("assign") if isinstance(value, Tensor) else np.asarray(value)
-        updated = self._concrete("assign").copy()
-        updated[key] = array
-        self.assign(updated)
+        whole = self._concrete("assign").copy()
+        whole[key] = array
+        self.assign(whole)
 
     def __deepcopy__(self, memo: dict) -> Cell:
         copied = self.__class__(self._value)

@@ -8,11 +8,13 @@ order, by any number of threads, eagerly or compiled, and are the same. Salmon, 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DTypeError
+from chainrule.errors import CompileError, DTypeError
+from chainrule.tensor.graph import state
 
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL = 0x9E3779B9, 0xBB67AE85
@@ -47,6 +49,14 @@ def bits(key: tuple[int, int], counter: int, words: int) -> np.ndarray:
     return philox(key, numbers).reshape(-1)[:words].astype(np.uint32)
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Stands for the key of a generator while a function is traced; counters then count from the
+    generator's at the call."""
+
+    index: int
+
+
 class Generator:
     """A stream of random numbers: a key, and how many blocks of it were used.
 
@@ -61,10 +71,14 @@ class Generator:
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
-        self.seed(seed)
+        self._begin(seed)
 
     def seed(self, seed: int) -> None:
         """Start again from a seed."""
+        self._refuse_in_trace("seeded")
+        self._begin(seed)
+
+    def _begin(self, seed: int) -> None:
         if isinstance(seed, bool) or not hasattr(seed, "__index__"):
             raise DTypeError(f"a seed is a whole number, not {seed!r}")
         number = int(seed) % 2**64
@@ -77,19 +91,30 @@ class Generator:
         return (*self._key, self._counter)
 
     @state.setter
-    def state(self, state: Any) -> None:
-        first, second, counter = map(int, state)
+    def state(self, value: Any) -> None:
+        self._refuse_in_trace("set")
+        first, second, counter = map(int, value)
         self._key, self._counter = (first, second), counter
 
     def take(self, words: int) -> tuple[tuple[int, int], int]:
         """(key, counter) of the next `words` words of bits, which nobody else will be given."""
+        if state.tracer is not None:
+            return state.tracer.take(self, words)
         with self._lock:
             counter = self._counter
             self._counter += -(-words // 4)
             return self._key, counter
 
+    def _refuse_in_trace(self, what: str) -> None:
+        if state.tracer is not None:
+            raise CompileError(
+                f"a generator is {what} while a function is compiled, and would not be at its "
+                "later calls. Do it before the call."
+            )
+
     def split(self, n: int = 2) -> list[Generator]:
         """`n` generators whose streams have nothing to do with one another."""
+        self._refuse_in_trace("split")
         key, counter = self.take(4 * n)
         found = []
         for first, second, *_ in bits(key, counter, 4 * n).reshape(n, 4).tolist():

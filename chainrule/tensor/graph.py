@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -32,10 +32,22 @@ class _State(threading.local):
     scope: Scope | None = None
     within: str | None = None  # the composite operation that is being expanded
     quiet: bool = False  # NumPy's floating-point warnings are off already
+    tracer: Any = None  # who records a function without running it: chainrule.compile.trace
 
 
 state = _State()
 _serials = itertools.count()
+_epochs = itertools.count(1)
+epoch = 0
+"""Differs after anything changed that a compiled function may have been specialised on, and that
+is no argument of it: flags and attributes of modules, `requires_grad`, optimisers' structure, which
+gradients there are. While it stays, nothing of that needs to be looked at."""
+
+
+def changed() -> None:
+    """Note that something changed that compiled functions are specialised on."""
+    global epoch
+    epoch = next(_epochs)
 
 
 class Node:
@@ -180,6 +192,19 @@ class no_grad:
                 return function(*args, **kwargs)
 
         return wrapped
+
+
+def reachable(roots: Iterable[Node], start: int = -1) -> list[Node]:
+    """Every node that `roots` are made of, themselves too, oldest first; those whose serial is
+    above `start` alone."""
+    seen = {root for root in roots if root.serial > start}
+    stack = list(seen)
+    while stack:
+        for node in stack.pop().inputs:
+            if node is not None and node.serial > start and node not in seen:
+                seen.add(node)
+                stack.append(node)
+    return sorted(seen, key=_serial)
 
 
 def ancestors(roots: list[Node]) -> list[Node]:

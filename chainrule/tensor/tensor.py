@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, DTypeError, GradientError, ShapeError
 from chainrule.tensor import dtypes
-from chainrule.tensor.graph import Node, constant, leaf
+from chainrule.tensor.graph import Node, changed, constant, leaf, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +124,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
+        if state.tracer is not None and state.tracer.sets_requires_grad(self, wanted):
+            return
         if self._node is not None and self._node.op is not None:
             if wanted == self.requires_grad:
                 return
@@ -140,6 +142,7 @@ class Tensor:
             )
         elif self._node is None or not self._node.needs_grad:
             self._node = leaf(self.shape, self.dtype, self)
+        changed()
 
     def requires_grad_(self, wanted: bool = True) -> Tensor:
         """Set `requires_grad` and return the tensor, as PyTorch has it."""
@@ -149,6 +152,8 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """∂L/∂self, between `L.backward()` and the optimiser's step; None before."""
+        if state.tracer is not None:
+            state.tracer.touch(self)
         return self._grad
 
     @grad.setter
@@ -160,6 +165,9 @@ class Tensor:
                 raise ShapeError(
                     f"a gradient has the shape of its tensor, {self.shape}, not {value.shape}"
                 )
+        if state.tracer is not None:
+            state.tracer.touch(self)
+        changed()
         self._grad = value
 
     @property
@@ -175,8 +183,8 @@ class Tensor:
         >>> (x * 2).detach().requires_grad
         False
         """
-        if self._value is None:
-            return Tensor(None, self._node).stop_gradient()
+        if self._value is None or state.tracer is not None:
+            return another_handle(self).stop_gradient()
         result = Tensor(self._value)
         share(result, self)
         return result
@@ -184,6 +192,8 @@ class Tensor:
     # Values
 
     def _concrete(self, purpose: str) -> np.ndarray:
+        if state.tracer is not None:
+            state.tracer.reads(self, purpose)
         if self._value is None:
             raise ChainruleError(
                 f"{purpose} needs the value of a tensor, which does not exist while a function is "
@@ -287,7 +297,7 @@ class Tensor:
         return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
-        if self._value is None:
+        if self._value is None or (state.tracer is not None and self._base is self):
             return f"tensor(traced, shape={self.shape}, dtype={self.dtype})"
         body = np.array2string(self._value, separator=", ", prefix="tensor(")
         extra = "" if self.dtype == dtypes.default_float else f", dtype={self.dtype}"
@@ -322,6 +332,8 @@ def share(view: Tensor, base: Tensor) -> None:
 
 def another_handle(tensor: Tensor) -> Tensor:
     """The same value and node; an update in place of one handle is not seen through the other."""
+    if state.tracer is not None:
+        tensor = state.tracer.lift(tensor)
     handle = Tensor(tensor._value, tensor._node)
     share(handle, tensor)
     return handle

@@ -9,16 +9,29 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compile.compiled import compile
 from chainrule.data import Batches
-from chainrule.errors import DataError, DTypeError, GradientError, NonFiniteError
+from chainrule.errors import (
+    BoundsError,
+    CompileError,
+    DataError,
+    DTypeError,
+    GradientError,
+    NonFiniteError,
+)
 from chainrule.nn.module import Module
+from chainrule.ops.finite import require_finite
 from chainrule.optim import AdamW
+from chainrule.optim.optimizer import Optimizer
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import asarray
 from chainrule.tensor.graph import no_grad
 
 ROWS_AT_ONCE = 4096
 """Rows whose outputs are computed together where nothing is learnt."""
+
+WORTH_COMPILING = 200
+"""So many steps take longer than compiling one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,8 @@ def fit(
     """Train a model by minibatches: forward, loss, backward, update.
 
     Floating-point data are cast to the dtype of the model's parameters. The order of the rows is a
-    function of `seed` and the epoch; what the model itself draws (dropout) follows `cr.seed`.
+    function of `seed` and the epoch; what the model itself draws (dropout) follows `cr.seed`. Where
+    there are many steps, a step is compiled (`cr.compile`), unless model or loss branch on values.
 
     Args:
         model: takes a batch of rows, gives the outputs that `loss` takes.
@@ -126,8 +140,9 @@ def fit(
     optimizer = AdamW(parameters) if optimizer is None else optimizer
     history, kept = History(), None
     lowest, began = np.inf, time.perf_counter()
+    step = _Step(model, loss, optimizer, epochs * len(batches))
     for number in range(1, epochs + 1):
-        train_loss = _one_epoch(model, batches, number, loss, optimizer, schedule)
+        train_loss = _one_epoch(model, batches, number, step, optimizer, schedule)
         found = value = None
         if held_out is not None:
             outputs, found = evaluate(model, *held_out, loss)
@@ -154,20 +169,48 @@ def fit(
     return history
 
 
+class _Step:
+    """What is done with one batch: compiled where that is possible and pays, else eager."""
+
+    def __init__(self, model: Module, loss: Any, optimizer: Any, steps: int) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        worth = steps >= WORTH_COMPILING and isinstance(optimizer, Optimizer)
+        self.compiled = compile(self._whole) if worth else None
+
+    def _whole(self, x: Any, y: Any) -> Any:
+        value = require_finite(self.loss(self.model(x), y))
+        value.backward()
+        self.optimizer.step()
+        return value
+
+    def __call__(self, x: Any, y: Any) -> float:
+        """The loss; where it is not finite, eager code learns nothing from it."""
+        if self.compiled is not None:
+            try:
+                return float(self.compiled(x, y).item())
+            except CompileError:  # Python code looks at values, which eager code has
+                self.compiled = None
+            except (BoundsError, NonFiniteError):
+                pass  # nothing was written, and eager code says more
+        value = self.loss(self.model(x), y)
+        found = float(value.item())
+        if np.isfinite(found):
+            value.backward()
+            self.optimizer.step()
+        return found
+
+
 def _one_epoch(
-    model: Module, batches: Batches, number: int, loss: Any, optimizer: Any, schedule: Any
+    model: Module, batches: Batches, number: int, step: _Step, optimizer: Any, schedule: Any
 ) -> float:
     """The mean loss of the rows of one pass."""
     model.train()
     total, rows = 0.0, 0
     for i, (x, y) in enumerate(batches.epoch(number - 1), 1):
-        value = loss(model(asarray(x, copy=False)), asarray(y, copy=False))
-        found = value.item()
+        found = step(asarray(x, copy=False), asarray(y, copy=False))
         if not np.isfinite(found):
             place = f" batch {i} of {len(batches)},"
             raise NonFiniteError(_not_finite("training", found, number, place, optimizer))
-        value.backward()
-        optimizer.step()
         if schedule is not None:
             schedule.step()
         total, rows = total + found * len(x), rows + len(x)

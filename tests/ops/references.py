@@ -97,6 +97,29 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return np.array(found).reshape(*x.shape[:-3], *np.shape(found)[1:])
 
 
+def _transpose(f, shape):
+    """What Aᵀ g is for a linear f(v) = A v, by every unit vector v of a shape."""
+    n = int(np.prod(shape))
+    basis = np.eye(n).reshape(n, *shape)
+    return lambda g: np.array([np.sum(f(v) * g) for v in basis]).reshape(shape)
+
+
+def convolve(x, weight, stride, padding, dilation, groups):
+    """On a frame of zeros of its own, since `padding` has a number for each side."""
+    framed = np.pad(x, [*[(0, 0)] * (x.ndim - 2), *padding])
+    return conv2d(framed, weight, None, stride, 0, dilation, groups)
+
+
+def convolve_input(g, weight, size, groups, **steps):
+    shape = (*g.shape[:-3], weight.shape[1] * groups, *size)
+    return _transpose(lambda x: convolve(x, weight, groups=groups, **steps), shape)(g)
+
+
+def convolve_weight(x, g, kernel, groups, **steps):
+    shape = (g.shape[-3], x.shape[-3] // groups, *kernel)
+    return _transpose(lambda w: convolve(x, w, groups=groups, **steps), shape)(g)
+
+
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     n = 1 if np.ndim(normalized_shape) == 0 else len(normalized_shape)
     axes = tuple(range(x.ndim - n, x.ndim))
@@ -126,6 +149,31 @@ def attention(q, k, v, mask=None, is_causal=False, scale=None):
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     return special.softmax(scores, -1) @ v
+
+
+def attention_gradient(g, q, k, v, mask=None, keep=None, is_causal=False, scale=1.0, p=0.0):
+    """Row by row: softmax has the Jacobian diag(w) − w wᵀ."""
+    shape = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    mask = np.zeros(1) if mask is None else mask
+    added = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask
+    spread = np.broadcast_to(added, (*shape, q.shape[-2], k.shape[-2]))
+    kept = np.broadcast_to(1.0 if keep is None else keep / (1 - p), spread.shape)
+    dq, dk, dv = (np.zeros((*shape, *x.shape[-2:])) for x in (q, k, v))
+    for at in np.ndindex(*shape):
+        qs, ks, vs, gs = (np.broadcast_to(x, (*shape, *x.shape[-2:]))[at] for x in (q, k, v, g))
+        for i in range(len(qs)):
+            z = scale * (ks @ qs[i]) + spread[at][i]
+            if is_causal:
+                z[i + 1 :] = -np.inf
+            w = np.exp(z - z.max())
+            w /= w.sum()
+            dz = scale * (np.diag(w) - np.outer(w, w)) @ (kept[at][i] * (vs @ gs[i]))
+            dq[at][i] += dz @ ks
+            dk[at] += np.outer(dz, qs[i])
+            dv[at] += np.outer(w * kept[at][i], gs[i])
+    return np.concatenate(
+        [d.sum(tuple(range(d.ndim - x.ndim))).ravel() for d, x in ((dq, q), (dk, k), (dv, v))]
+    )
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
@@ -159,6 +207,44 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     )
     rows, columns = (np.arange(c) * t for c, t in zip(counts, s, strict=True))
     return found[:, rows[:, None], columns].reshape(*x.shape[:-2], *counts)
+
+
+def pool_places(x, kernel, stride, dilation, padding):
+    """Window by window, in the order of the pixels; the first of equals."""
+    height, width = x.shape[-2:]
+    (top, bottom), (left, right) = padding
+    rows = (height + top + bottom - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    columns = (width + left + right - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    y = np.zeros((*x.shape[:-2], rows, columns), np.uint8)
+    for *lead, i, j in np.ndindex(*y.shape):
+        best = -np.inf
+        for n, (k, m) in enumerate(np.ndindex(*kernel)):
+            u, v = i * stride[0] + k * dilation[0] - top, j * stride[1] + m * dilation[1] - left
+            if 0 <= u < height and 0 <= v < width and x[(*lead, u, v)] > best:
+                best, y[(*lead, i, j)] = x[(*lead, u, v)], n
+    return y
+
+
+def _winners(which, kernel, stride, dilation, padding):
+    """The pixel that each window's winner is: (its rows, its columns)."""
+    i, j = (np.arange(n) for n in which.shape[-2:])
+    k, m = np.divmod(which.astype(int), kernel[1])
+    u = i[:, None] * stride[0] + k * dilation[0] - padding[0][0]
+    return u, j * stride[1] + m * dilation[1] - padding[1][0]
+
+
+def pool_pick(x, which, **window):
+    rows, columns = _winners(which, **window)
+    lead = np.ix_(*map(np.arange, which.shape))[:-2]
+    return x[(*lead, rows, columns)]
+
+
+def pool_spread(g, which, size, **window):
+    rows, columns = _winners(which, **window)
+    lead = np.ix_(*map(np.arange, which.shape))[:-2]
+    y = np.zeros((*g.shape[:-2], *size))
+    np.add.at(y, (*lead, rows, columns), g)
+    return y
 
 
 def adaptive_avg_pool2d(x, output_size):
@@ -324,8 +410,11 @@ REFERENCES = {
     ).reshape(shape),
     "random_normal": random_normal,
     "windows": windows, "add_windows": add_windows, "conv2d": conv2d,
+    "convolve": convolve, "convolve_input": convolve_input, "convolve_weight": convolve_weight,
+    "pool_places": pool_places, "pool_pick": pool_pick, "pool_spread": pool_spread,
     "max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "standardize": standardize, "layer_norm": layer_norm, "batch_norm": batch_norm,
     "scaled_dot_product_attention": attention,
+    "attention_gradient": attention_gradient,
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Emitting LLVM code."""
