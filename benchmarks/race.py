@@ -20,11 +20,12 @@ ROOT = Path(__file__).parents[1]
 # size. Another learning rate, ε or first weight shows as 1e-2 and more.
 TOLERANCE = 1e-3
 
-# Some environments export what makes NumPy's OpenBLAS slower; everybody runs at their best.
+# Some environments export what makes NumPy's OpenBLAS slower, or a checkout's first import slower
+# than an installed package's; everybody runs at their best.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
 }
 
 # Idle threads of OpenMP and of OpenBLAS spin for some tens of milliseconds before they sleep.

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from chainrule.compile.forms import Axes, aligned
@@ -205,19 +206,24 @@ class Fusion:
                     other.ancestors |= group.ancestors
 
     def _candidates(self, refs: list[Reference]) -> Iterator[Group]:
-        """Groups of what is read, the latest first, then those that read the same large things."""
+        """Groups of what is read, the latest first, then those that read one of the same large
+        things, or all of the same small ones."""
         found: dict[int, Group] = {}
         for item, _, same in refs:
             if same and item.group is not None and item.group.number not in found:
                 found[item.group.number] = item.group
         yield from (found[n] for n in sorted(found, reverse=True))
-        size = max((len_of(item) for item, _, same in refs if same), default=0)
-        for item, _, same in refs:
-            if same and len_of(item) == size and size > 1:
-                for group in self._readers.get(item, ()):
-                    if group.number not in found:
-                        found[group.number] = group
-                        yield group
+        read = [item for item, _, same in refs if same and len_of(item) > 1]
+        size = max(map(len_of, read), default=0)
+        large = [self._readers.get(item, ()) for item in read if len_of(item) == size]
+        small = [set(self._readers.get(item, ())) for item in read if len_of(item) < size]
+        if small:
+            common = set.intersection(*small)
+            large.append(sorted(common, key=lambda group: group.number))
+        for group in chain.from_iterable(large):
+            if group.number not in found:
+                found[group.number] = group
+                yield group
 
     def _circular(self, group: Group, refs: list[Reference]) -> bool:
         bit = 1 << group.number

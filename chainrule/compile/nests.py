@@ -18,9 +18,9 @@ from chainrule.compile.views import Buffer, View
 TELLING = ("one_hot", "pick", "gather", "require_finite")
 """Items that may find something wrong, and then tell it to the status word."""
 
-WORTH_SHARING = 60_000
-"""Instructions of a vector that are worth a task of their own: about 15 µs."""
-WORTH_FETCHING = 256 << 10
+WORTH_SHARING = 15_000
+"""Instructions of a vector that are worth a task of their own: about 4 µs."""
+WORTH_FETCHING = 128 << 10
 """Bytes that are, where a task does little but wait for them."""
 MOST_TASKS = 32
 _LONG = 8192  # numbers added up one after another, from which on a wider type adds them

@@ -19,6 +19,7 @@ from chainrule.compile.pool import Runner, Thunk, get_num_threads
 _TURNS = 20_000  # of the loop of multiply-adds in a task: about a tenth of a millisecond
 _PIECE = 1 << 16  # float32 numbers that a task of the traffic measurement updates
 _REPEATS = 5
+_PATIENCE = 0.1  # seconds
 _LARGEST = 128 << 20  # bytes of each of the two arrays, beside a very large cache
 
 
@@ -71,9 +72,12 @@ def _bandwidth(host: Machine, kernel: int) -> float:
 
 
 def _fastest(run: Runner) -> float:
-    """The least seconds of a few runs, after one that wakes the threads and touches the pages."""
-    times = []
-    for _ in range(_REPEATS + 1):
+    """The least seconds of several runs; the first wakes the threads and touches the pages.
+
+    They go on until the system has had time to give each thread a processor of its own.
+    """
+    times: list[float] = []
+    while len(times) <= _REPEATS or sum(times) < _PATIENCE:
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)

@@ -88,14 +88,16 @@ def product_transposed(node: Node, inputs: Sequence[Node]) -> Node | None:
     """(A B)ᵀ = Bᵀ Aᵀ, so that a product is computed as it is stored: a weight's gradient."""
     axes, x = node.attrs["axes"], inputs[0]
     turned = (*range(len(axes) - 2), len(axes) - 1, len(axes) - 2)
-    if x.op is None or x.op.name != "matmul" or axes != turned:
+    if x.op is None or x.op.name not in ("matmul", "multiply") or axes != turned:
         return None
     a, b = x.inputs
     assert a is not None
     assert b is not None
     if len(a.shape) != len(axes) or len(b.shape) != len(axes):
         return None
-    return make("matmul", [_transposed(b), _transposed(a)], node)
+    if x.op.name == "multiply" and not a.shape[-1] == 1 == b.shape[-2]:
+        return None  # no product of a column and a row
+    return make(x.op.name, [_transposed(b), _transposed(a)], node)
 
 
 def _transposed(x: Node) -> Node:

@@ -30,13 +30,13 @@ def _scan(lowering: Lowering, node: Node, args: list[Item]) -> Item | None:
     operands = [next(given) if n is not None else None for n in node.inputs]
     if any(o is None for o in operands):
         return None
-    carried = node.attrs["carried"]
+    carried, walked = node.attrs["carried"], node.attrs["walked"]
     for i, operand in enumerate(operands):
         assert operand is not None
-        if i < carried:
+        view = lowering.place(operand)
+        # What every step reads is laid out for it once: a weight that is read transposed.
+        if i < carried or (i >= carried + walked and 0 not in view.strides):
             operands[i] = lowering.contiguous(operand)
-        else:
-            lowering.place(operand)
     item = lowering.add(Item(KERNEL, "scan", node, [o for o in operands if o is not None]))
     item.data = Scan(item)
     return item

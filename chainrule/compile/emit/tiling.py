@@ -22,6 +22,8 @@ _TASKS = 32  # enough for 16 threads, few enough that none is short
 _FEWEST = 16  # tiles of rows that share a packed strip at least
 _THIN = 4  # rows of C, at most, that do not pay for packing B
 _CANDIDATES = 8  # tiles for which the whole plan is made
+_PAGE = 4096  # bytes of memory whose place the machine remembers at a time …
+_REMEMBERED = 12 << 20  # … and of all that it remembers; beyond, columns are apart
 _LONGEST = 4096  # elements of k in one strip, whose panel then still fits into a level 2 cache
 
 
@@ -197,7 +199,12 @@ def _tiled(c: Contraction, machine: Machine, rows: int, columns: int) -> Plan:
     """The plan for tiles of a size."""
     row_tiles, column_tiles = _blocks(c.m, rows), _blocks(c.n, columns)
     # Where neither stride is 1, a panel spares reading a cache line for every element once more.
-    pack_a = min(c.a_row, c.a_k) != 1 and column_tiles > 2
+    scattered = min(c.a_row, c.a_k) != 1 and column_tiles > 2
+    # Columns of A far apart come from memory one by one, and the caches forget them between two
+    # strips. Then a task takes few rows, whose columns it packs once for all strips.
+    apart = c.a_row == 1 and c.a_k * c.dtype.itemsize >= _PAGE and column_tiles > 8
+    apart = apart and c.k * c.a_k * c.dtype.itemsize > _REMEMBERED
+    pack_a = scattered or apart
     # Rows of B far apart are each on a page of their own; more of them than the machine remembers
     # the pages of are read once, into a panel.
     span = c.k * c.b_k * c.dtype.itemsize
@@ -209,7 +216,7 @@ def _tiled(c: Contraction, machine: Machine, rows: int, columns: int) -> Plan:
     longest, width = (16, 512) if once else (_LONGEST, 1)
     kc = min(c.k, _up(_blocks(c.k, _blocks(c.k, longest) or 1), machine.lanes))
     fewest = _FEWEST if pack_b else 1
-    mc, nc, items = _block(c, rows, columns, along_rows, fewest, _blocks(width, columns))
+    mc, nc, items = _block(c, rows, columns, along_rows or apart, fewest, _blocks(width, columns))
     return Plan(
         c, machine.lanes, "tiles", rows, columns, pack_a, pack_b, along_rows, mc, nc, kc, items
     )
