@@ -50,7 +50,8 @@ def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:
         # One large product instead of a stack of small ones.
-        return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return (rows @ b).reshape(*a.shape[:-1], b.shape[-1])
     return np.matmul(a, b)
 
 
@@ -73,7 +74,7 @@ def _by_right(g: Tensor, a: Any, b: Any) -> Tensor:
     g, a, b = _matrices(g, a, b)
     if len(b.shape) == 2 < len(a.shape):
         # The sum over the batch is inside the product: one call rather than a stack and a sum.
-        g, a = (reshape(v, (-1, v.shape[-1])) for v in (g, a))
+        g, a = (reshape(v, (math.prod(v.shape[:-1]), v.shape[-1])) for v in (g, a))
     product = matmul(matrix_transpose(a), g)
     return squeeze(product, -1) if vector else product
 
@@ -150,7 +151,7 @@ def _linear_check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 def _linear_kernel(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
 ) -> tuple[np.ndarray, tuple]:
-    y = np.dot(x.reshape(-1, x.shape[-1]), weight.T)
+    y = np.dot(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.T)
     if bias is not None:
         y += bias
     return (y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[0])), ()
@@ -168,10 +169,11 @@ def _linear_pullback(
 ) -> tuple[np.ndarray | None, ...]:
     from chainrule.ops.reduction import pairwise_sum
 
-    rows = g.reshape(-1, g.shape[-1])
+    count = math.prod(x.shape[:-1])
+    rows = g.reshape(count, g.shape[-1])
     return (
         np.dot(rows, weight).reshape(x.shape) if wanted[0] else None,
-        np.dot(rows.T, x.reshape(-1, x.shape[-1])) if wanted[1] else None,
+        np.dot(rows.T, x.reshape(count, x.shape[-1])) if wanted[1] else None,
         pairwise_sum(rows, (0,), False) if wanted[2] else None,
     )
 

@@ -157,7 +157,7 @@ def _spread(g: np.ndarray, which: np.ndarray, *, size: Pair, **window: Any) -> n
         if apart and window["dilation"] == (1, 1):  # no pixel is in two windows
             np.copyto(part, g, where=which == n)
         else:
-            part += g * (which == n)
+            np.add(part, g, out=part, where=which == n)  # a NaN stays at its winner
     return total[..., top : top + height, left : left + width]
 
 

@@ -151,4 +151,6 @@ def log_softmax(x: Tensor, /, axis: int = -1) -> Tensor:
     >>> cr.log_softmax(cr.asarray([0.0, 1000.0]))
     tensor([-1000.,     0.])
     """
-    return x - logsumexp(x, axis, keepdims=True)
+    # Not by logsumexp, which is ∞ where an x is: here all are NaN then, as in PyTorch.
+    y = x - max(stop_gradient(x), axis, keepdims=True)
+    return y - log(sum(exp(y), axis, keepdims=True))

@@ -1087,3 +1087,11 @@ def test_show_needs_a_call():
         f.show("graph")
     f(cr.ones(2))
     assert "add" in f.show("graph")
+
+
+@pytest.mark.parametrize("x", [[np.inf, 1.0], [-np.inf, -np.inf], [np.nan, 1.0], [-np.inf, 1.0]])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_what_is_not_finite_in_a_softmax(name, x):
+    function = getattr(cr, name)
+    x = cr.asarray(x)
+    np.testing.assert_array_equal(cr.compile(function)(x).numpy(), function(x).numpy())
