@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,9 @@ from chainrule.compile.views import Buffer, View
 
 TELLING = ("one_hot", "pick", "gather", "require_finite")
 """Items that may find something wrong, and then tell it to the status word."""
+
+_PROCESS = uuid.uuid4().hex
+"""What a user's function emits cannot be told in a text, so its code is another process's never."""
 
 WORTH_SHARING = 15_000
 """Instructions of a vector that are worth a task of their own: about 4 µs."""
@@ -278,7 +282,7 @@ class Describe:
         elif item.kind == MAP and item.data is not None:
             data = item.data
             if isinstance(data, tuple) and data and callable(data[0]):
-                data = (data[0].__module__, data[0].__qualname__, id(data[0]), data[1])
+                data = (_PROCESS, id(data[0]), data[1])
             parts += [data, item.shape]
             parts.append([self.space.domain[a] if a is not None else 1 for a in axes])
         if item.kind == MAP and item.name.startswith("random_"):

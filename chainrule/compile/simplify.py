@@ -52,7 +52,7 @@ def _hashable(attrs: dict[str, Any]) -> Any:
         found = tuple(sorted(attrs.items(), key=lambda item: item[0]))
         hash(found)
     except TypeError:
-        return repr(attrs)
+        return object()  # equal to nothing else: what cannot be compared is not merged
     return found
 
 

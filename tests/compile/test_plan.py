@@ -1,5 +1,6 @@
 """A graph that was met before is run by its plan from the disk, and no other graph is."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -208,3 +209,38 @@ def test_compiling_twice_gives_the_same_plan() -> None:
             cr.ones((2, 5))
         )
     assert compile(programs[0]).plan == compile(programs[0]).plan
+
+
+USERS = """
+import sys
+import chainrule as cr
+from chainrule.ops.declare import elementwise
+
+k = float(sys.argv[1])
+times = elementwise("times_k", lambda x: x * k, formula="k · x", derivative=lambda x, y: k,
+                    lower=lambda lanes, x: x * k)
+print(cr.compile(times)(cr.asarray([1.0, 2.0])).tolist())
+"""
+
+
+def test_code_of_a_users_operation_is_no_other_process(tmp_path, monkeypatch):
+    """Where its function lies tells nothing in another process: there another may lie."""
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    fixed = ["setarch", "-R"]  # the same addresses again
+    if not shutil.which("setarch") or subprocess.run([*fixed, "true"]).returncode:
+        fixed = []
+    for k in (2.0, 3.0):
+        command = [*fixed, sys.executable, "-c", USERS, str(k)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str([k, 2 * k])
+
+
+def test_what_is_lowered_and_rewritten_by_name_exists():
+    """Forms and rules are found by the name of an operation; one renamed would be left behind."""
+    from chainrule.compile import heads, images, scans  # noqa: F401 - their forms
+    from chainrule.compile.forms import FORMS
+    from chainrule.compile.rules import RULES
+    from chainrule.ops.operation import registry
+
+    assert set(FORMS) - set(registry) == {"scan"}  # made by `cr.scan`, and not declared
+    assert set(RULES) <= set(registry)
