@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz test-oracles bench index docs-compile
+.PHONY: demo test fuzz test-oracles conformance bench index docs-compile
 
 # Train a network on the digits data.
 demo: .venv/sklearn.stamp
@@ -15,13 +15,25 @@ test: .venv/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 2 tests --ignore=tests/against
 
-# Compile ten times as many random graphs, new ones at each run.
+# Compile ten times as many random graphs, and hand fifteen times as many arguments to every public
+# function, new ones at each run.
 fuzz: .venv/dev.stamp
 	CHAINRULE_FUZZ=2000 $(BIN)/pytest -q -n 2 tests/compile/test_random_graphs.py
+	CHAINRULE_FUZZ=60 $(BIN)/pytest -q -n 2 tests/test_bad_input.py
 
 # Compare with PyTorch and JAX.
 test-oracles: .venv/oracles.stamp
 	$(BIN)/pytest -q -n 2 tests/against
+
+# Run the Array API standard's own suite from a checkout of data-apis/array-api-tests that you name:
+# make conformance SUITE=PATH. EXAMPLES is how many random inputs each case gets.
+EXAMPLES ?= 50
+conformance: .venv/conformance.stamp
+	@test -d "$(SUITE)/array_api_tests" || { echo 'make conformance SUITE=PATH, of a checkout of' \
+	  'https://github.com/data-apis/array-api-tests with its submodule'; exit 2; }
+	cd "$(SUITE)" && ARRAY_API_TESTS_MODULE=chainrule ARRAY_API_TESTS_VERSION=2025.12 \
+	  "$(CURDIR)/$(BIN)/python" -m pytest -q -p no:cacheprovider --disable-warnings \
+	  --disable-deadline --max-examples $(EXAMPLES) array_api_tests
 
 # Time the same work on chainrule and on its peers.
 bench: .venv/oracles.stamp

@@ -4,6 +4,8 @@ A message says, in this order: what failed and where (operation, module path, th
 file, row and column), the facts, the usual cause, and what to write instead.
 """
 
+import numpy as np
+
 
 class ChainruleError(Exception):
     """The base of every error that this library raises on purpose."""
@@ -29,12 +31,20 @@ class NonFiniteError(ChainruleError, FloatingPointError):
     """A NaN or an infinity where a finite number is needed; names the first one that appeared."""
 
 
+class OutOfMemoryError(ChainruleError, MemoryError):
+    """An array that does not fit into memory."""
+
+
 class GradientError(ChainruleError, RuntimeError):
     """A derivative that does not exist, cannot be had any more, or is wrong."""
 
 
 class DataError(ChainruleError, ValueError):
     """A table, file or array of data that cannot be used as it is; names row, column and value."""
+
+
+class LinAlgError(ChainruleError, np.linalg.LinAlgError):
+    """A matrix that is singular, not positive definite, or else not what an operation needs."""
 
 
 class CheckpointError(ChainruleError, OSError, ValueError):

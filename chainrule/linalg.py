@@ -1,6 +1,10 @@
-"""The Array API's linear-algebra extension, `cr.linalg`."""
+"""The Array API's linear-algebra extension, and what users of NumPy and PyTorch expect beside it.
 
-from chainrule.ops.linear_algebra import matmul, norm, outer, tensordot, vecdot
-from chainrule.ops.structure import matrix_transpose
+Its operations are declared in `chainrule.ops`, in the modules that say `NAMESPACE = "linalg"`.
+"""
 
-__all__ = ["matmul", "matrix_transpose", "norm", "outer", "tensordot", "vecdot"]
+from chainrule._index import EXTENSIONS
+from chainrule.lazy import loader
+
+__getattr__, __dir__ = loader(__name__, EXTENSIONS["linalg"], also=globals())
+__all__ = sorted(EXTENSIONS["linalg"])

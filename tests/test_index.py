@@ -24,10 +24,13 @@ def test_generated_files_are_not_stale(tool):
 
 
 def test_every_public_name_loads():
-    from chainrule._index import MODULES, NAMES
+    from chainrule._index import EXTENSIONS, MODULES, NAMES
 
     for name in [*NAMES, *MODULES]:
         assert getattr(cr, name) is not None or name == "newaxis"
+    for space, names in EXTENSIONS.items():
+        for name in names:
+            assert getattr(getattr(cr, space), name) is not None
 
 
 def test_a_misspelt_name_is_answered_with_the_right_one():

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "calculus": {"tensor", "ops"},
     "compile": CORE,
     "probability": CORE,
-    "optim": CORE,
+    "optim": CORE | {"nn"},
     "data": CORE,
     "nn": CORE | {"probability"},
     "interop": {"tensor", "ops", "nn"},

@@ -1,7 +1,11 @@
 """Write what lazy import and type checkers need, from the declarations: `make index`.
 
-`chainrule/_index.py` says in which module each public name lives; `chainrule/__init__.pyi` gives
-type checkers their signatures. The suite fails when either is stale.
+`chainrule/_index.py` says in which module each public name lives; `chainrule/__init__.pyi` and the
+extensions' `.pyi` give type checkers their signatures. The suite fails when one is stale.
+
+A module of operations that says `NAMESPACE = "linalg"` has its public names in `cr.linalg` alone;
+`ALSO_IN = {"linalg": ("matmul",)}` puts some of a module's names into a further namespace, of which
+"" is the top level.
 """
 
 from __future__ import annotations
@@ -18,44 +22,63 @@ sys.path.insert(0, str(ROOT))
 
 # Public names that are not operations or creation functions: module -> names ("name=attribute").
 OTHERS = {
-    "chainrule.tensor.tensor": ["Tensor"],
+    "chainrule.tensor.tensor": ["Tensor", "__array_api_version__=API_VERSION"],
     "chainrule.tensor.graph": ["no_grad"],
     "chainrule.tensor.generator": ["seed", "Generator"],
     "chainrule.tensor.dtypes": [
         "bool=bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
         "float16", "float32", "float64", "complex64", "complex128",
     ],
+    "chainrule.tensor.inspection": [
+        "__array_namespace_info__=namespace_info", "broadcast_shapes", "can_cast", "finfo", "iinfo",
+        "isdtype", "result_type",
+    ],
+    "chainrule.tensor.nonfinite": ["detect_nonfinite"],
     "chainrule.tensor.constants": ["pi", "e", "inf", "nan", "newaxis"],
     "chainrule.errors": [
         "ChainruleError", "ShapeError", "DTypeError", "NonFiniteError", "GradientError",
-        "DataError", "CheckpointError", "CompileError",
+        "DataError", "CheckpointError", "CompileError", "OutOfMemoryError",
     ],
     "chainrule.compile.compiled": ["compile"],
     "chainrule.compile.pool": ["get_num_threads", "set_num_threads"],
-    "chainrule.calculus": ["grad", "value_and_grad", "vjp", "jvp", "check_gradients"],
+    "chainrule.calculus": [
+        "grad", "value_and_grad", "vjp", "jvp", "vmap", "jacobian", "hessian", "hvp",
+        "gauss_newton_product", "fisher_product", "lanczos", "power_iteration", "hutchinson_trace",
+        "custom_derivative", "checkpoint", "fixed_point", "check_gradients",
+    ],
     "chainrule.nn.files": ["save", "load"],
+    "chainrule.nn.summary": ["summary"],
     "chainrule.train": ["Classifier", "Regressor", "fit"],
     "chainrule.lens.explain": ["explain"],
 }  # fmt: skip
-MODULES = ["nn", "optim", "probability", "data", "train", "random", "linalg"]
+MODULES = [
+    "nn", "optim", "probability", "data", "train", "random", "linalg", "fft", "special",
+]  # fmt: skip
 
 
-def find() -> dict[str, tuple[str, str]]:
-    """name -> (module, attribute) for every public name whose module exists."""
+Found = dict[str, tuple[str, str]]  # name -> (module, attribute)
+
+
+def find() -> dict[str, Found]:
+    """namespace -> its public names, for those whose module exists; "" is the top level."""
     import chainrule.ops
     from chainrule.ops.operation import Operation
 
-    found: dict[str, tuple[str, str]] = {}
+    spaces: dict[str, Found] = {"": {}}
+    found = spaces[""]
     modules = ["chainrule.tensor.creation"]
     for info in pkgutil.iter_modules(chainrule.ops.__path__):
         if info.name not in chainrule.ops.MACHINERY:
             modules.append(f"chainrule.ops.{info.name}")
     for name in modules:
         module = importlib.import_module(name)
+        space = spaces.setdefault(getattr(module, "NAMESPACE", ""), {})
         for key, value in vars(module).items():
             own = isinstance(value, (types.FunctionType, Operation)) and value.__module__ == name
             if own and not key.startswith("_") and key not in getattr(module, "INTERNAL", ()):
-                found[key] = (name, key)
+                space[key] = (name, key)
+        for further, keys in getattr(module, "ALSO_IN", {}).items():
+            spaces.setdefault(further, {}).update({key: (name, key) for key in keys})
     for name, names in OTHERS.items():
         try:
             module = importlib.import_module(name)
@@ -65,19 +88,28 @@ def find() -> dict[str, tuple[str, str]]:
             public, _, attribute = entry.partition("=")
             if hasattr(module, attribute or public):
                 found[public] = (name, attribute or public)
-    return dict(sorted(found.items()))
+    return {space: dict(sorted(names.items())) for space, names in sorted(spaces.items())}
 
 
-def index_text(found: dict[str, tuple[str, str]]) -> str:
+def index_text(spaces: dict[str, Found]) -> str:
     lines = ['"""Where each public name lives. Written by tools/index.py; do not edit."""', ""]
     present = [m for m in MODULES if _exists(m)]
     lines.append(f"MODULES = frozenset({present!r})")
     lines.append("NAMES = {")
-    for name, (module, attribute) in found.items():
-        target = module if attribute == name else f"{module}:{attribute}"
-        lines.append(f'    "{name}": "{target}",')
+    lines += _entries(spaces[""], "    ")
+    lines += ["}", "EXTENSIONS = {"]
+    for space in filter(None, spaces):
+        lines += [f'    "{space}": {{', *_entries(spaces[space], "        "), "    },"]
     lines.append("}")
     return "\n".join(lines) + "\n"
+
+
+def _entries(found: Found, indent: str) -> list[str]:
+    lines = []
+    for name, (module, attribute) in found.items():
+        target = module if attribute == name else f"{module}:{attribute}"
+        lines.append(f'{indent}"{name}": "{target}",')
+    return lines
 
 
 def _exists(module: str) -> bool:
@@ -85,14 +117,15 @@ def _exists(module: str) -> bool:
     return (package / module / "__init__.py").exists() or (package / f"{module}.py").exists()
 
 
-def stub_text(found: dict[str, tuple[str, str]]) -> str:
+def stub_text(found: Found, modules: list[str] | None = None) -> str:
+    """The stub of an extension, or, with its `modules`, of the top level."""
     lines = [
         "# Written by tools/index.py; do not edit.",
         "from typing import Any",
         "",
         "from chainrule.tensor.tensor import Tensor as Tensor",
     ]
-    lines += [f"from chainrule import {m} as {m}" for m in MODULES if _exists(m)]
+    lines += [f"from chainrule import {m} as {m}" for m in modules or [] if _exists(m)]
     functions = []
     for name, (module, attribute) in found.items():
         if name == "Tensor":
@@ -102,7 +135,9 @@ def stub_text(found: dict[str, tuple[str, str]]) -> str:
             functions.append(_stub(name, inspect.signature(value)))
         else:
             lines.append(f"from {module} import {attribute} as {name}")
-    lines += ["", "__version__: str", "", *functions]
+    if modules is not None:
+        lines += ["", "__version__: str"]
+    lines += ["", *functions]
     return "\n".join(lines) + "\n"
 
 
@@ -125,21 +160,26 @@ def _stub(name: str, signature: inspect.Signature) -> str:
 
 def texts() -> dict[Path, str]:
     """What the generated files should hold."""
-    found = find()
+    spaces = find()
     package = ROOT / "chainrule"
     return {
-        package / "_index.py": index_text(found),
-        package / "__init__.pyi": stub_text(found),
-        ROOT / "docs" / "operations.md": operations_text(found),
+        package / "_index.py": index_text(spaces),
+        package / "__init__.pyi": stub_text(spaces[""], MODULES),
+        **{package / f"{s}.pyi": stub_text(spaces[s]) for s in filter(None, spaces)},
+        ROOT / "docs" / "operations.md": operations_text(spaces),
     }
 
 
-def operations_text(found: dict[str, tuple[str, str]]) -> str:
+def operations_text(spaces: dict[str, Found]) -> str:
     """The table of operations with their formulas and derivatives."""
     from chainrule.ops.operation import registry
 
     ours = {n: op for n, op in registry.items() if op.__module__.startswith("chainrule.")}
-    public = {n: op for n, op in sorted(ours.items()) if n in found}
+    public = {}
+    for n, op in sorted(ours.items()):
+        space = next((s for s, f in spaces.items() if f.get(n, ("",))[0] == op.__module__), None)
+        if space is not None:
+            public[f"{space}.{n}" if space else n] = op
     lines = [
         "# The operations",
         "",

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.calculus.custom import called
 from chainrule.calculus.differences import STEPS, Problem, holds, slope, stencil
 from chainrule.calculus.mismatch import likeness
 from chainrule.errors import ChainruleError, DTypeError, GradientError, NonFiniteError
 from chainrule.places import show
 from chainrule.tensor.creation import as_operand
+from chainrule.tensor.locate import explained
 
 FIRST_STEP = 1e-3
 MODES = ("reverse", "forward")
@@ -61,6 +63,7 @@ class GradientCheck:
         )
 
 
+@explained
 def check_gradients(
     f: Callable[..., Any],
     *args: Any,
@@ -72,7 +75,8 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare the derivatives of f, reverse and forward, with central differences in float64.
 
-    A result that is no single number is weighted by random numbers and added up. Differences are
+    A result that is no single number is weighted by random numbers and added up. Complex arguments
+    and results count as pairs of real numbers. Differences are
     taken by the five-point stencil, with an error of h⁴; where they disagree with the derivative,
     at twelve step sizes, of which the one that agrees best with its neighbours counts. What
     rounding in float64 may cause is allowed for. Of an argument with more than 400 elements, 400
@@ -91,7 +95,7 @@ def check_gradients(
         GradientError: they differ; names the argument, the worst element, the operation, and what
             the mismatch looks like.
         NonFiniteError: f is not finite at this point, or beside it.
-        DTypeError: no argument is floating-point, or something is complex.
+        DTypeError: no argument is floating-point.
 
     >>> import chainrule as cr
     >>> cr.check_gradients(cr.tanh, cr.asarray([0.5, -1.0])).max_error < 1e-9
@@ -190,7 +194,10 @@ class _Worst(NamedTuple):
 def _name(problem: Problem, leaf: int, index: int) -> str:
     x = problem.values[leaf]
     place = [int(i) for i in np.unravel_index(index, x.shape)] if x.size and x.ndim else []
-    return f"{problem.names[leaf]} {place}" if place else problem.names[leaf]
+    part = ""
+    if place and problem.pairs[leaf]:
+        part = ("the real part of ", "the imaginary part of ")[place.pop()]
+    return part + (f"{problem.names[leaf]} {place}" if place else problem.names[leaf])
 
 
 def _measured(problem: Problem, leaf: int, index: int) -> tuple[float, float]:
@@ -270,7 +277,7 @@ def _report(
         f"differences give {expected:.8g} (relative error {error:.2g}"
         + (f", ratio {there / expected:.6g}). " if expected else "). ")
     )
-    narrow = [n for n in problem.recorded() if n.dtype != np.float64]
+    narrow = [n for n in problem.recorded() if n.dtype not in (np.float64, np.complex128)]
     if narrow:
         return (
             f"{said}It looks like rounding: `{narrow[0].op.name}` ({show(narrow[0].place)}) "
@@ -288,6 +295,10 @@ def _report(
         declared, right = gradient, gradient.copy()
         right.reshape(-1)[chosen] = measured
     looks = likeness(declared, right, problem.sizes, slopes or (expected, expected))
+    if problem.pairs[leaf]:
+        pairs, other = declared.reshape(-1, 2) * (1, -1), right.reshape(-1, 2)
+        if np.allclose(pairs, other, 1e-4, 1e-8):
+            looks = "the conjugate: of complex numbers the cotangent is g · conj(dy/dx)."
     what = "that has the kink" if slopes else "whose derivative is wrong"
     return f"{said}It looks like {looks}{_culprit(problem, what)}\n{_table(steps)}"
 
@@ -316,5 +327,5 @@ def _culprit(problem: Problem, what: str = "whose derivative is wrong") -> str:
     for node in problem.recorded():
         if not holds(node):
             place = show(node.place)
-            return f"\nThe operation {what}: `{node.op.name}`" + (f" ({place})." if place else ".")
+            return f"\nThe operation {what}: `{called(node)}`" + (f" ({place})." if place else ".")
     return ""

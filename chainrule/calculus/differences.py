@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.calculus.transforms import argument_positions, jvp, vjp
 from chainrule.errors import ChainruleError, DTypeError, GradientError, NonFiniteError
+from chainrule.ops.complex import view_as_complex, view_as_real
 from chainrule.ops.composite import alias
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
@@ -21,7 +22,11 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 class Problem:
-    """f as a function of its floating-point leaves, in float64, weighted to a single number."""
+    """f as a function of its floating-point leaves, in float64, weighted to a single number.
+
+    A complex leaf is one of pairs of real numbers, along a further axis, and a complex result too:
+    their derivatives are ∂L/∂Re and ∂L/∂Im, which are the gradient's parts by its definition.
+    """
 
     def __init__(
         self, f: Callable[..., Any], args: Any, argnums: Any, rng: Any, about: str = ""
@@ -37,14 +42,15 @@ class Problem:
         self.places: list[int] = []
         self.names: list[str] = []
         self.values: list[np.ndarray] = []
+        self.pairs: list[bool] = []
         for place, (leaf, (number, path)) in enumerate(zip(self.leaves, paths, strict=True)):
             if number not in chosen or not _is_numeric(leaf):
                 continue
             x = as_operand(leaf)
-            _refuse_complex(x, path)
             if dtypes.is_float(x.dtype):
+                self.pairs.append(x.dtype.kind == "c")
                 self.places.append(place)
-                self.values.append(np.array(x.numpy(), dtype=np.float64))
+                self.values.append(_as_real(x.numpy()))
                 self.names.append(path)
         if not self.values:
             raise DTypeError(
@@ -57,7 +63,6 @@ class Problem:
                 f"f gave a {type(first).__name__}, not a tensor: no derivative can flow. Compute "
                 "with chainrule's operations, without numpy() or item()."
             )
-        _refuse_complex(first, "the result of f")
         if not dtypes.is_float(first.dtype):
             raise GradientError(
                 f"f gave {first.dtype}, and whole numbers have no derivative. Return the "
@@ -81,9 +86,11 @@ class Problem:
 
     def output(self, values: Any) -> Any:
         filled = list(self.leaves)
-        for place, value in zip(self.places, values, strict=True):
-            filled[place] = value if isinstance(value, Tensor) else as_operand(np.asarray(value))
-        return self.f(*self.rebuild(filled))
+        for place, value, pairs in zip(self.places, values, self.pairs, strict=True):
+            x = value if isinstance(value, Tensor) else as_operand(np.asarray(value))
+            filled[place] = view_as_complex(x) if pairs else x
+        y = self.f(*self.rebuild(filled))
+        return view_as_real(y) if isinstance(y, Tensor) and y.dtype.kind == "c" else y
 
     def gradients(self, values: Any) -> tuple[Any, ...]:
         """The gradient of the weighted sum in each leaf, in reverse mode."""
@@ -121,12 +128,16 @@ def _is_numeric(leaf: Any) -> bool:
     return isinstance(leaf, (Tensor, np.ndarray, np.generic, float, complex))
 
 
-def _refuse_complex(x: Tensor, what: str) -> None:
+def _as_real(x: np.ndarray) -> np.ndarray:
+    """In float64; complex numbers as pairs."""
     if x.dtype.kind == "c":
-        raise DTypeError(
-            f"{what} is {x.dtype}, and check_gradients compares real derivatives. Write f as a "
-            "function of real and imaginary parts, which returns cr.real or cr.imag."
-        )
+        return np.stack([x.real, x.imag], -1).astype(np.float64)
+    return np.array(x, dtype=np.float64)
+
+
+def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    v = rng.standard_normal(shape)
+    return np.asarray(v + 1j * rng.standard_normal(shape)) if dtype.kind == "c" else v
 
 
 def _paths(tree: Any, name: str) -> list[str]:
@@ -170,16 +181,19 @@ def holds(node: Node) -> bool:
         inputs = [Tensor(e) if isinstance(e, np.ndarray) else e for e in entries]
         for i, value in zip(places, values, strict=True):
             inputs[i] = value
-        return node.op.apply(inputs, node.attrs)
+        return node.op.again(inputs, node.attrs)
 
     rng = np.random.default_rng(0)
     xs = [entries[i] for i in places]
-    vs = [rng.standard_normal(x.shape) for x in xs]
-    g = rng.standard_normal(node.shape)
+    vs = [_draw(rng, x.shape, x.dtype) for x in xs]
+    g = _draw(rng, node.shape, node.dtype)
+
+    def weighted(y: np.ndarray) -> float:
+        return float(np.sum((np.conj(g) * y).real))
 
     def number(t: float) -> float:
         moved = (Tensor(np.asarray(x + t * v)) for x, v in zip(xs, vs, strict=True))
-        return float(np.sum(again(*moved).numpy() * g))
+        return weighted(again(*moved).numpy())
 
     try:
         wanted, doubt = slope(number, 1.0, float(np.sum(np.abs(node.saved[-2] * g))))
@@ -188,8 +202,8 @@ def holds(node: Node) -> bool:
         _, tangent = jvp(again, inputs, tuple(Tensor(np.asarray(v)) for v in vs))
     except ChainruleError:
         return True
-    backward = sum(np.sum(c * v) for c, v in zip(pulled, vs, strict=True))
-    forward = np.sum(tangent.numpy() * g)
+    backward = sum(np.sum((np.conj(c) * v).real) for c, v in zip(pulled, vs, strict=True))
+    forward = weighted(tangent.numpy())
     if np.isnan(wanted):
         return True
     size = max(float(sum(np.sum(np.abs(c * v)) for c, v in zip(pulled, vs, strict=True))), 1e-8)

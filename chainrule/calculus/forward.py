@@ -24,7 +24,7 @@ def push_forward(output: Tensor, seeds: Sequence[tuple[Tensor, Tensor]], *, keep
     if root is not None and root.needs_grad:
         ends = set(tangents)
         with recording(max(state.depth, DERIVATIVE) if keep else OFF), quiet():
-            for node in reversed(ancestors([root])):
+            for node in reversed(ancestors([root], ends)):
                 if node in ends:
                     continue
                 given = [None if n is None else tangents.get(n) for n in node.inputs]

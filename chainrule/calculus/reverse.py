@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import GradientError, ShapeError
+from chainrule.errors import DTypeError, GradientError, ShapeError
+from chainrule.ops.structure import permute_dims
 from chainrule.places import show
 from chainrule.tensor import debug
 from chainrule.tensor.creation import as_operand
@@ -22,6 +23,7 @@ from chainrule.tensor.graph import (
     recording,
     state,
 )
+from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor, another_handle, attach
 
 
@@ -66,8 +68,10 @@ def _walk(
     keep: bool,
     free: bool,
 ) -> None:
+    own: set[Node] = set()  # whose cotangent is an array that nobody else holds
+    plain = not keep and state.tracer is None and not debug.observers
     with recording(max(state.depth, DERIVATIVE) if keep else OFF), quiet():
-        debug.in_backward = True
+        outer = debug.of
         try:
             while oldest_first:
                 node = oldest_first.pop()
@@ -79,12 +83,16 @@ def _walk(
                     deliver(node, another_handle(gradient))
                     continue
                 _check(node)
+                debug.of = node
                 wanted = node.wanted
                 if useful is not None:
                     wanted = tuple(
                         [w and id(n) in useful for w, n in zip(wanted, node.inputs, strict=True)]
                     )
-                results = node.op.pull(node, gradient, wanted, keep, pull_back)
+                if plain and _add(node, gradient, cotangents, own):
+                    results: Sequence[Tensor | None] = ()
+                else:
+                    results = node.op.pull(node, gradient, wanted, keep, pull_back)
                 for source, want, cotangent in zip(node.inputs, wanted, results, strict=False):
                     if want and source is not None and cotangent is not None:
                         if cotangent.shape != source.shape:
@@ -96,7 +104,37 @@ def _walk(
                     if state.tracer is None:
                         node.inputs = ()
         finally:
-            debug.in_backward = False
+            debug.of = outer
+
+
+def _add(node: Node, gradient: Tensor, cotangents: dict[Node, Tensor], own: set[Node]) -> bool:
+    """Add the cotangent of a node's only operand to what there is; False where that cannot be."""
+    add = getattr(node.op, "add_cotangent", None)
+    if add is None:
+        return False
+    (source, *others), g = node.inputs, gradient._value
+    if others or source is None or g is None or g.dtype != source.dtype:
+        return False
+    other = cotangents.get(source)
+    total = None if other is None else other._value
+    if other is not None and total is None:
+        return False
+    if total is None or source not in own:
+        array = _zeros(source)
+        if total is not None:
+            np.copyto(array, total)
+        cotangents[source], total = Tensor(array), array
+        own.add(source)
+    add(total, g, **node.attrs)
+    return True
+
+
+def _zeros(node: Node) -> np.ndarray:
+    """Zeros in the memory order of a node's value, where permuting axes made it."""
+    if node.op is not permute_dims:
+        return np.zeros(node.shape, node.dtype)
+    axes = node.attrs["axes"]
+    return np.zeros([node.shape[i] for i in np.argsort(axes)], node.dtype).transpose(axes)
 
 
 def _wrong_shape(node: Node, source: Node, cotangent: Tensor) -> GradientError:
@@ -133,12 +171,19 @@ def _at(node: Node) -> str:
 
 def _deliver_to_owner(node: Node, gradient: Tensor) -> None:
     owner = node.owner() if node.owner is not None else None
+    if owner is not None and state.batches and gradient._value is None:
+        raise GradientError(
+            "backward() inside of a function under vmap would give a parameter the gradient of one "
+            "example of many. Write cr.vmap(cr.grad(loss), in_axes=...), with the parameters as an "
+            "argument (nn.functional_call)."
+        )
     if owner is not None:
         changed()
         owner._grad = gradient if owner._grad is None else owner._grad + gradient
 
 
 @attach("backward")
+@explained
 def backward(
     self: Tensor, gradient: Any = None, *, create_graph: bool = False, retain_graph: bool = False
 ) -> None:
@@ -182,12 +227,12 @@ def backward(
 
 
 def _seed(output: Tensor, gradient: Any) -> Tensor:
-    if output.dtype.kind == "c":
-        raise GradientError(
-            f"backward() starts at a real number, and this tensor is {output.dtype}. "
-            "Take abs() or the real part first."
-        )
     if gradient is None:
+        if output.dtype.kind == "c":
+            raise GradientError(
+                f"backward() starts at a real number, and this tensor is {output.dtype}. Take "
+                "abs() or .real first, or pass gradient=, ∂L/∂Re + i ∂L/∂Im of this tensor."
+            )
         if output.size != 1:
             raise GradientError(
                 f"backward() starts at a single number, and this tensor has the shape "
@@ -205,5 +250,10 @@ def matching(value: Any, like: Tensor, what: str, whose: str) -> Tensor:
     if found.shape != like.shape:
         raise ShapeError(
             f"{what} has the shape {found.shape}, and {whose} {like.shape}; they must be equal"
+        )
+    if found.dtype.kind == "c" and like.dtype.kind != "c":
+        raise DTypeError(
+            f"{what} is {found.dtype}, and {whose} {like.dtype}: of a real number it is real. "
+            "Write .real"
         )
     return found if found.dtype == like.dtype else found.astype(like.dtype)

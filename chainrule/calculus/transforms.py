@@ -19,6 +19,7 @@ from chainrule.ops.composite import alias
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand, zeros
 from chainrule.tensor.graph import DERIVATIVE, FULL, OFF, ancestors, recording, state
+from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor
 from chainrule.tree import flatten, map_leaves
 
@@ -74,9 +75,18 @@ def _result(x: Tensor, keep: bool) -> Tensor:
     return x if keep or x._value is None else Tensor(x._value)
 
 
+def require_function(f: Any, what: str) -> None:
+    """DTypeError where `what` was given something else than a function."""
+    if not callable(f):
+        raise DTypeError(f"{what} takes a function, not {f!r}")
+
+
 def argument_positions(argnums: Argnums, count: int) -> tuple[int, ...]:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    several = not isinstance(argnums, str) and hasattr(argnums, "__iter__")
+    numbers: tuple[Any, ...] = tuple(argnums) if several else (argnums,)  # type: ignore[arg-type]
     for n in numbers:
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
+            raise DTypeError(f"argnums is a whole number or several, not {argnums!r}")
         if not -count <= n < count:
             raise GradientError(
                 f"argnums names argument {n}, and the function was called with {count}"
@@ -84,6 +94,7 @@ def argument_positions(argnums: Argnums, count: int) -> tuple[int, ...]:
     return tuple(n % count for n in numbers)
 
 
+@explained
 def value_and_grad(
     f: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -104,6 +115,8 @@ def value_and_grad(
     >>> value.item(), gradient.tolist()
     (5.0, [2.0, 4.0])
     """
+
+    require_function(f, "grad")
 
     @wraps(f)
     def transformed(*args: Any, **kwargs: Any) -> Any:
@@ -155,10 +168,12 @@ def _scalar(output: Any) -> Tensor:
         raise GradientError(
             f"a gradient is of a real floating-point number, and this function returned "
             f"{output.dtype}"
+            + (". Return its .real, or abs(); or use cr.vjp or cr.jvp" * (output.dtype.kind == "c"))
         )
     return output
 
 
+@explained
 def grad(
     f: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -180,6 +195,7 @@ def grad(
     return transformed
 
 
+@explained
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple]]:
     """(f(*args), pull), where pull(g) is gᵀ ∂f/∂x for each argument, a tuple.
 
@@ -188,6 +204,7 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple]]
     >>> pull(cr.asarray([1.0, 1.0]))[0].tolist()
     [2.0, 4.0]
     """
+    require_function(f, "vjp")
     replaced, leaves, rebuilds = _fresh(args, "vjp")
     with recording(max(state.depth, DERIVATIVE)):
         result = f(*replaced)
@@ -214,6 +231,7 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple]]
     return rebuild([_result(o, keep) for o in outputs]), pull
 
 
+@explained
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """(f(*primals), ∂f/∂x · tangents): the derivative along a direction.
 
@@ -227,6 +245,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     """
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
         raise GradientError("jvp takes tuples: write cr.jvp(f, (x,), (v,))")
+    require_function(f, "jvp")
     replaced, leaves, _ = _fresh(primals, "jvp")
     directions = flatten(list(tangents))[0]
     if len(directions) != len(leaves):

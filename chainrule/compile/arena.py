@@ -7,6 +7,8 @@ import mmap
 
 import numpy as np
 
+from chainrule.errors import OutOfMemoryError
+
 _ALIGNMENT = 64  # bytes: a line of the cache, and the widest vector
 
 
@@ -19,7 +21,13 @@ def arena(size: int, *, guarded: bool = False) -> np.ndarray:
     """
     if guarded:
         return _guarded(size)
-    room = np.zeros(size + _ALIGNMENT, np.uint8)
+    try:
+        room = np.zeros(size + _ALIGNMENT, np.uint8)
+    except (MemoryError, ValueError):  # the latter beyond what an address can name
+        raise OutOfMemoryError(
+            f"what is computed on the way takes {size} bytes at a time, which do not fit into "
+            "memory; take smaller sizes"
+        ) from None
     start = -room.ctypes.data % _ALIGNMENT
     return room[start : start + size]
 

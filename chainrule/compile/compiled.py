@@ -21,7 +21,7 @@ from chainrule.compile.guards import frozen
 from chainrule.compile.program import Argument, Captured, Program, Storage
 from chainrule.compile.trace import Traced, trace
 from chainrule.errors import CompileError
-from chainrule.tensor import graph
+from chainrule.tensor import debug, graph
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import asarray
 from chainrule.tensor.graph import FULL, OFF, state
@@ -122,7 +122,7 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if state.tracer is not None or state.depth == FULL:
+        if state.tracer is not None or state.depth == FULL or debug.step_by_step:
             return self.__wrapped__(*args, **kwargs)
         key: list[Any] = [state.depth == OFF]
         tensors: list[Tensor] = []

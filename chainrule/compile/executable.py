@@ -16,8 +16,8 @@ from chainrule.compile.arena import arena
 from chainrule.compile.engine import Library, library
 from chainrule.compile.plan import Plan, Step, keep, key_of, recall, storages
 from chainrule.compile.pool import Patch, Runner, Thunk
-from chainrule.compile.program import Program, Scalar, Storage
-from chainrule.errors import BoundsError, NonFiniteError
+from chainrule.compile.program import Argument, Program, Scalar, Storage
+from chainrule.errors import BoundsError, NonFiniteError, OutOfMemoryError
 from chainrule.places import show
 from chainrule.tensor import debug
 
@@ -61,7 +61,11 @@ class Executable:
         if compiled is not None:
             self.compiled = compiled
         sources = [source for _, source in program.inputs]
-        self._inputs = sum(not isinstance(source, (Storage, Scalar)) for source in sources)
+        given = [source for source in sources if not isinstance(source, (Storage, Scalar))]
+        self._inputs = len(given)
+        self._strided = {
+            i for i, s in enumerate(given) if isinstance(s, Argument) and s.strides is not None
+        }
         self._results = [(node.shape, node.dtype) for node in program.outputs]
         self._lock = threading.Lock()
         self._arena = arena(plan.arena)
@@ -140,9 +144,12 @@ class Executable:
     ) -> list[np.ndarray]:
         """See `Program`."""
         for i, array in enumerate(arrays):
-            if not array.flags.c_contiguous:
+            if not array.flags.c_contiguous and i not in self._strided:
                 arrays = [*arrays[:i], np.ascontiguousarray(array), *arrays[i + 1 :]]
-        results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        try:
+            results = [np.empty(shape, dtype) for shape, dtype in self._results]
+        except MemoryError as error:
+            raise OutOfMemoryError(f"{error}; take smaller sizes") from None
         with self._lock:
             self._set(scalars, streams)
             status = self._run(*arrays, *results)

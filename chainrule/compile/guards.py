@@ -78,6 +78,8 @@ def reached(function: Callable[..., Any]) -> tuple[list[Name], list[Any]]:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
+        if isinstance(thing, types.ModuleType):  # of Python, which is none of ours
+            continue
         if is_module(thing):
             modules.append(thing)
         if isinstance(thing, functools.partial):
@@ -122,6 +124,8 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _matters(thing: Any) -> bool:
+    if isinstance(thing, types.ModuleType):
+        return False
     return isinstance(thing, Tensor) or any(
         hasattr(thing, name) for name in ("named_modules", "param_groups", "base_lrs")
     )

@@ -17,8 +17,9 @@ from chainrule.tensor.graph import Node
 # Attention
 
 
-def _operand(view: View, batch: tuple[int, ...]) -> Operand:
-    view = view.broadcast((*batch, *view.shape[-2:]))
+def _operand(view: View, batch: tuple[int, ...], *sizes: int) -> Operand:
+    """A view with the dimensions in front, and of these last two sizes where it is broadcast."""
+    view = view.broadcast((*batch, *(sizes or view.shape[-2:])))
     return Operand(view.strides[:-2], view.strides[-2], view.strides[-1], view.dtype)
 
 
@@ -42,14 +43,14 @@ class _Attention(Head):
         assert v is not None
         whole = g if g is not None else y
         assert whole is not None
-        batch = whole.shape[:-2]
+        batch, pairs = whole.shape[:-2], (q.shape[-2], k.shape[-2])
         attrs = self.item.node.attrs
         of = Attention(
             batch, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1],
             _operand(q, batch), _operand(k, batch), _operand(v, batch), _operand(whole, batch),
             g=None if g is None else _operand(g, batch),
-            mask=None if mask is None else _operand(mask, batch),
-            keep=None if keep is None else _operand(keep, batch),
+            mask=None if mask is None else _operand(mask, batch, *pairs),
+            keep=None if keep is None else _operand(keep, batch, *pairs),
             is_causal=attrs["is_causal"], scale=attrs["scale"], p=attrs["p"],
         )  # fmt: skip
         return (attention_gradient if self.gradient else attention)(of, machine())

@@ -15,7 +15,7 @@ from chainrule.compile.lower import HOST, KERNEL, MAP, MEMORY, REDUCE, VIEW, Ite
 from chainrule.compile.machine import processors
 from chainrule.compile.nests import TELLING
 from chainrule.compile.plan import Plan, Step, storages
-from chainrule.compile.program import Program, Scalar, Storage
+from chainrule.compile.program import Argument, Program, Scalar, Storage
 from chainrule.compile.schedule import order, plan_memory
 from chainrule.compile.simplify import simplify
 from chainrule.compile.space import spread, visits
@@ -137,6 +137,9 @@ class _Buffers:
         else:
             name, buffer = "input", Buffer("input", _nbytes(node), self.inputs)
             self.inputs += 1
+            if isinstance(source, Argument) and source.strides is not None:
+                view = View(buffer, node.shape, source.strides, node.dtype)
+                return Item(MEMORY, name, node, view=view)
         return Item(MEMORY, name, node, view=_packed(buffer, node))
 
     def storage(self, storage: Storage) -> Buffer:

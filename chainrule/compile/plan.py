@@ -108,7 +108,7 @@ def _rows(program: Program) -> Iterator[tuple]:
         if isinstance(source, Storage)
         else ("scalar", source.index)
         if isinstance(source, Scalar)
-        else ("input", number)
+        else ("input", number, getattr(source, "strides", None))
         for number, (node, source) in enumerate(program.inputs)
     }
     numbers: dict[Node | None, int | None] = {None: None}

@@ -25,6 +25,7 @@ from chainrule.compile import engine
 from chainrule.compile.emit import runner as native
 from chainrule.compile.emit import workers
 from chainrule.compile.machine import machine, processors
+from chainrule.tensor.locate import explained
 
 Run = Callable[..., int]
 
@@ -129,11 +130,13 @@ class Runner:
             self._call[_CALL[name]] = value
 
 
+@explained
 def get_num_threads() -> int:
     """How many threads compiled programs run on."""
     return _pool().threads
 
 
+@explained
 def set_num_threads(number: int) -> None:
     """Run compiled programs on so many threads; results do not depend on it.
 

@@ -21,11 +21,13 @@ from chainrule.tensor.tensor import Tensor
 class Argument:
     """The array of the flattened tensor argument number `position` of this call.
 
-    Shape and dtype are guarded; the strides may be any. `name` is the function's own, to be shown.
+    Shape and dtype are guarded. `name` is the function's own, to be shown. With `strides` (in
+    elements) every call hands over an array that has them; otherwise they may be any.
     """
 
     position: int
     name: str = field(default="argument", compare=False)
+    strides: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

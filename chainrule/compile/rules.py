@@ -50,7 +50,7 @@ def number(node: Node | None) -> Any:
 _SPREADING = ("broadcast_to", "reshape", "permute_dims")
 
 
-@rule("identity", "stop_gradient", "positive")
+@rule("identity", "stop_gradient", "positive", "with_derivative")
 def nothing_done(node: Node, inputs: Sequence[Node]) -> Node | None:
     return _if_same(inputs[0], node)
 

@@ -77,7 +77,6 @@ class Tracer:
         self.scalars: dict[tuple[int, np.dtype], Tensor] = {}
         self.count = 0
         self.read: list[tuple[weakref.ref[Tensor], np.ndarray]] = []
-        self._whole: set[int] = set()
         self.remembered: dict[tuple[int, str], tuple[Any, Any]] = {}
 
     # Values from outside
@@ -121,10 +120,7 @@ class Tracer:
 
     def keeps(self, op: Any) -> bool:
         """Whether a composite operation is compiled as a whole, and not by its definition."""
-        gradient = getattr(op, "gradient", None)
-        if gradient is not None:
-            self._whole |= {id(op), id(gradient[0])}
-        return id(op) in self._whole
+        return bool(op.whole)
 
     def write(self, cell: Cell, value: Tensor) -> None:
         """Give a cell a new value of the same shape; no derivative flows through."""

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DataError, DTypeError
+from chainrule.tensor.locate import explained
 
 
+@explained
 def check_arrays(
     X: Any, y: Any, *, estimator: str = "This estimator", n_features: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +69,7 @@ def check_arrays(
     return X, y
 
 
+@explained
 def check_features(
     X: Any, *, estimator: str = "This estimator", n_features: int | None = None
 ) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 
 from chainrule.data.splits import generator
 from chainrule.errors import DataError
+from chainrule.tensor.locate import Explained
 
 
-class Batches:
+class Batches(Explained):
     """Minibatches of several equally long arrays, reshuffled in every epoch.
 
     `batches.epoch(k)` gives the batches of epoch k, always the same ones for the same seed, so that

@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.data.cells import Column, Words
 from chainrule.data.tables import Table, suggest
 from chainrule.errors import CheckpointError, DataError
+from chainrule.tensor.locate import Explained
 
 MAX_CATEGORIES = 256  # slots for one column; the rarer categories share `unknown`
 # A text column with more distinct texts than this, most rows having one of their own, is an
@@ -153,7 +154,7 @@ class Encoded(NamedTuple):
     notes: list[str]
 
 
-class ColumnEncoder:
+class ColumnEncoder(Explained):
     """Turns tables into float32 arrays for a network, by what it learnt from training rows alone.
 
     A column of numbers is standardised, its missing cells filled with the median and marked by a

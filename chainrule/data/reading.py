@@ -15,8 +15,10 @@ from chainrule.data.delimited import read_delimited
 from chainrule.data.tables import Table, check_names
 from chainrule.data.values import column_of, column_of_polars
 from chainrule.errors import DataError
+from chainrule.tensor.locate import explained
 
 
+@explained
 def read_table(path: str | os.PathLike[str]) -> Table:
     """The table in a file: CSV (delimited by comma, semicolon, tab or |), Parquet, or .npz.
 

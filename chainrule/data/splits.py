@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.data.cells import counted
 from chainrule.errors import DataError
+from chainrule.tensor.locate import explained
 
 
 class Split(NamedTuple):
@@ -18,6 +19,7 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
+@explained
 def split(
     n: int,
     *,

@@ -13,10 +13,11 @@ import numpy as np
 from chainrule.data.cells import Column, Origin, counted, indices
 from chainrule.data.values import column_of, column_of_polars
 from chainrule.errors import DataError
+from chainrule.tensor.locate import Explained
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Table:
+class Table(Explained):
     """Columns of equal length under distinct names; it is not changed after it is made.
 
     Made by `read_table(path)`, `Table.of(data)`, `Table.from_arrays` or `Table.from_rows`, all of

@@ -10,12 +10,13 @@ import numpy as np
 from chainrule.data.cells import EXACT_INTEGERS, Column, Origin, Words
 from chainrule.data.values import column_of
 from chainrule.errors import CheckpointError, DataError
+from chainrule.tensor.locate import Explained
 
 Task = Literal["classes", "real"]
 MAX_INTEGER_CLASSES = 20
 
 
-class TargetEncoder:
+class TargetEncoder(Explained):
     """The target column: whether it is classes or a real number, and how a network sees it.
 
     `task` is "classes", "real" or "auto". By "auto", text and booleans are classes, and so are

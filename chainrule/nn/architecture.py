@@ -1,8 +1,9 @@
 """A module's architecture as JSON, and a module made from it again.
 
 Only the library's own layers are made again, by class name and constructor arguments, so that
-reading a file never runs code. What is not in the arguments (which parameters are shared or frozen,
-the mode) stands beside them.
+reading a file never runs code. An argument may be a module itself. The modules inside of a layer
+are described too, for those that were exchanged after it was made. What is not in the arguments
+(which parameters are shared or frozen, the mode) stands beside them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from chainrule.nn import init
 from chainrule.nn.layers.containers import Container
 from chainrule.nn.layers.layer import Layer
 from chainrule.nn.module import Module
+from chainrule.nn.utils.parametrize import register_parametrization
 
 
 def describe(model: Module) -> dict[str, Any]:
@@ -36,15 +38,18 @@ def _describe(module: Module, path: str) -> dict[str, Any]:
     kind = type(module)
     if _own_class(kind.__name__) is not kind:
         return {"class": kind.__qualname__, "from": kind.__module__}
+    children = {
+        name: _describe(child, f"{path}.{name}" if path else name)
+        for name, child in module._own(Module)
+    }
     if isinstance(module, Container):
-        children = {
-            name: _describe(child, f"{path}.{name}" if path else name)
-            for name, child in module._own(Module)
-        }
         return {"class": kind.__name__, "modules": children}
     assert isinstance(module, Layer)
     arguments = module.configuration()
     for name, value in arguments.items():
+        if isinstance(value, Module):
+            arguments[name] = {"module": _describe(value, f"{path}.{name}" if path else name)}
+            continue
         try:
             json.dumps(value)
         except TypeError:
@@ -53,7 +58,8 @@ def _describe(module: Module, path: str) -> dict[str, Any]:
                 f"{type(value).__name__}, which the description of a model cannot hold. Save the "
                 "weights alone: cr.save(model.state_dict(), path)"
             ) from None
-    return {"class": kind.__name__, "arguments": arguments}
+    found = {"class": kind.__name__, "arguments": arguments}
+    return {**found, "modules": children} if children else found
 
 
 def build(architecture: dict[str, Any]) -> Module:
@@ -67,8 +73,8 @@ def build(architecture: dict[str, Any]) -> Module:
     for alias, name in architecture["shared"].items():
         owner, attribute = _place(model, alias)
         setattr(owner, attribute, getattr(*_place(model, name)))
-    for name in architecture["frozen"]:
-        getattr(*_place(model, name)).requires_grad = False
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name not in architecture["frozen"]
     return model.train(architecture["training"])
 
 
@@ -93,19 +99,48 @@ def _build(description: dict[str, Any], path: str) -> Module:
             for child, inner in description["modules"].items():
                 container.add_module(child, _build(inner, f"{path}.{child}" if path else child))
             return container
-        # JSON has no tuples: a pair of sizes comes back as a list.
-        arguments = description["arguments"].items()
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in arguments})
+        arguments = {k: _argument(v, path) for k, v in description["arguments"].items()}
+        layer: Any = kind(**arguments)
+        _exchange(layer, description.get("modules", {}), path)
+        return layer
     except (ChainruleError, TypeError, KeyError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{where}, a {name}, cannot be made again: {error}") from None
 
 
+def _argument(value: Any, path: str) -> Any:
+    """An argument as the constructor takes it. JSON has no tuples: sizes come back as a list."""
+    if isinstance(value, dict) and "module" in value:
+        return _build(value["module"], path)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _exchange(layer: Module, described: dict[str, Any], path: str) -> None:
+    """Put those modules into a layer that are others than its constructor made."""
+    made = dict(layer._own(Module))
+    for name in made:
+        if name not in described:
+            setattr(layer, name, None)
+    for name, inner in described.items():
+        if name == "parametrizations":
+            for parameter, chain in inner["modules"].items():
+                for part in chain["modules"].values():
+                    register_parametrization(layer, parameter, _build(part, path))
+            continue
+        child = made.get(name)
+        if child is None or json.loads(json.dumps(_describe(child, ""))) != inner:
+            layer.add_module(name, _build(inner, f"{path}.{name}" if path else name))
+
+
 def _own_class(name: str) -> type[Module] | None:
     from chainrule import nn
 
     kind = getattr(nn, name, None)
+    for space in (nn.utils.parametrizations, nn.utils.parametrize):
+        found = getattr(space, name, None)
+        if getattr(found, "__module__", "") == space.__name__:
+            kind = found
     return kind if isinstance(kind, type) and issubclass(kind, (Layer, Container)) else None
 
 

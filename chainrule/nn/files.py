@@ -27,6 +27,7 @@ from chainrule.errors import CheckpointError
 from chainrule.nn.architecture import build, describe
 from chainrule.nn.module import Module, convert
 from chainrule.nn.state import load_state
+from chainrule.tensor.locate import explained
 
 _VERSION = 1
 _DTYPES = (
@@ -43,6 +44,7 @@ _CUT = (
 )
 
 
+@explained
 def save(model: Any, path: str | os.PathLike, *, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model (or a dict of arrays) to a safetensors file.
 
@@ -108,6 +110,7 @@ def save(model: Any, path: str | os.PathLike, *, metadata: Mapping[str, Any] | N
     write_atomically(path, write)
 
 
+@explained
 def load(path: str | os.PathLike) -> Any:
     """Read a file that `save` wrote: the model, in the mode that it was saved in.
 
@@ -134,6 +137,7 @@ def load(path: str | os.PathLike) -> Any:
     return model
 
 
+@explained
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """name → array of everything in a safetensors file, whatever its architecture.
 
@@ -145,6 +149,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return _read(Path(path))[0]
 
 
+@explained
 def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     """What the caller of `save` added; of another program's file, its own metadata.
 

@@ -11,9 +11,11 @@ from chainrule.nn.module import Buffer, Module
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import state
+from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor
 
 
+@explained
 def functional_call(
     module: Module,
     parameters: Mapping[str, Any],

@@ -19,6 +19,7 @@ from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops import random
 from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
+from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor
 
 T = TypeVar("T", bound=Cell)
@@ -40,6 +41,7 @@ _GAINS = {
 _LIKE_RELU = {"relu", "leaky_relu", "relu6", "elu", "gelu", "silu", "mish", "softplus", "hardswish"}
 
 
+@explained
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which an activation asks for larger weights, as PyTorch's function has it.
 
@@ -59,16 +61,19 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return _GAINS[nonlinearity]
 
 
+@explained
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Any = None) -> T:
     """Evenly between a and b."""
     return _write(tensor, _uniform(tensor, a, b, generator))
 
 
+@explained
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> T:
     """Normal with this mean and standard deviation."""
     return _write(tensor, mean + std * _normal(tensor.shape, tensor, generator))
 
 
+@explained
 def trunc_normal_(
     tensor: T,
     mean: float = 0.0,
@@ -89,31 +94,37 @@ def trunc_normal_(
     return _write(tensor, np.clip(drawn, a, b))
 
 
+@explained
 def constant_(tensor: T, val: float) -> T:
     """One number everywhere."""
     return _write(tensor, np.full(tensor.shape, val))
 
 
+@explained
 def zeros_(tensor: T) -> T:
     """0 everywhere."""
     return constant_(tensor, 0.0)
 
 
+@explained
 def ones_(tensor: T) -> T:
     """1 everywhere."""
     return constant_(tensor, 1.0)
 
 
+@explained
 def xavier_uniform_(tensor: T, gain: float = 1.0, generator: Any = None) -> T:
     """U(−b, b) with b = gain √(6 / (fan_in + fan_out)) (Glorot, Bengio 2010, AISTATS)."""
-    return _symmetric(tensor, gain * math.sqrt(2 / sum(fans(tensor))), generator)
+    return _symmetric(tensor, gain * math.sqrt(2 / max(sum(fans(tensor)), 1)), generator)
 
 
+@explained
 def xavier_normal_(tensor: T, gain: float = 1.0, generator: Any = None) -> T:
     """N(0, σ²) with σ = gain √(2 / (fan_in + fan_out)) (Glorot, Bengio 2010, AISTATS)."""
-    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))), generator)
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / max(sum(fans(tensor)), 1)), generator)
 
 
+@explained
 def kaiming_uniform_(
     tensor: T,
     a: float = 0.0,
@@ -131,6 +142,7 @@ def kaiming_uniform_(
     return _symmetric(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
+@explained
 def kaiming_normal_(
     tensor: T,
     a: float = 0.0,
@@ -142,6 +154,7 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
+@explained
 def orthogonal_(tensor: T, gain: float = 1.0, generator: Any = None) -> T:
     """gain · Q: rows (or columns, if there are fewer) of length 1 at right angles to one another.
 
@@ -155,6 +168,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, generator: Any = None) -> T:
     return _write(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
 
 
+@explained
 def by_activation_(tensor: T, nonlinearity: str, generator: Any = None) -> T:
     """What suits the activation that follows the layer: the choice that `Classifier` makes.
 
@@ -174,6 +188,7 @@ def by_activation_(tensor: T, nonlinearity: str, generator: Any = None) -> T:
     return xavier_uniform_(tensor, calculate_gain(nonlinearity), generator)
 
 
+@explained
 def reset_affine(weight: Cell, bias: Cell | None, generator: Any = None) -> None:
     """PyTorch's default of dense and convolution layers: U(−k, k) with k = 1/√fan_in for both.
 
@@ -185,6 +200,7 @@ def reset_affine(weight: Cell, bias: Cell | None, generator: Any = None) -> None
         uniform_(bias, -bound, bound, generator)
 
 
+@explained
 def fans(tensor: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight (out, in) or (out, in, height, width).
 

@@ -9,25 +9,25 @@ assigned, so there is nothing to register, and nothing breaks where a subclass f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from chainrule.errors import ChainruleError, DTypeError
 from chainrule.nn.state import Incompatible, load_state
 from chainrule.places import Scope
-from chainrule.tensor import dtypes
+from chainrule.tensor import debug, dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import changed, quiet, state
-from chainrule.tensor.locate import fail
+from chainrule.tensor.locate import FOREIGN, Explained, fail, tell
 from chainrule.tensor.tensor import Tensor
 
 Self = TypeVar("Self", bound="Module")
 Kind = TypeVar("Kind")
 
 
-class Parameter(Cell):
+class Parameter(Cell, Explained):
     """A tensor that training changes: the optimiser writes into its storage.
 
     Args:
@@ -58,7 +58,7 @@ class Parameter(Cell):
         return Parameter, (self.numpy(copy=True), self.requires_grad)
 
 
-class Buffer(Cell):
+class Buffer(Cell, Explained):
     """A tensor that belongs to a module and is saved with it, but is not trained.
 
     Args:
@@ -125,19 +125,43 @@ class Module:
             state.tracer.saw(self)
         try:
             if state.quiet:
-                return self.forward(*args, **kwargs)
-            with quiet():
-                return self.forward(*args, **kwargs)
+                result = self.forward(*args, **kwargs)
+            else:
+                with quiet():
+                    result = self.forward(*args, **kwargs)
+            if debug.observers:
+                debug.tell_call(state.scope, args, result)
+            return result
         except ChainruleError as error:
             if getattr(error, "located", False):
                 raise
             fail(type(self).__name__, error)
+        except FOREIGN as error:
+            kind = type(self)
+            if not kind.__module__.startswith("chainrule."):
+                raise
+            tell(error, self.forward, args, kwargs)
         finally:
             state.scope = outer
 
     # Attributes
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A parameter that is computed from others (`nn.utils.parametrize`)."""
+            computed = self.__dict__.get("parametrizations")
+            if computed is not None and name in computed:
+                return computed[name]()
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("parametrizations", ()):
+            raise ChainruleError(
+                f"{type(self).__name__}.{name} is computed from others, and cannot be set. Write "
+                f"to module.parametrizations.{name}, or first make it an ordinary parameter with "
+                f"nn.utils.parametrize.remove_parametrizations(module, {name!r})."
+            )
         if isinstance(value, (Cell, Module)):
             if name == "training" or callable(getattr(type(self), name, None)):
                 raise ChainruleError(

@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.arithmetic import abs, square
+from chainrule.ops.batching import trailing
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, elementwise
-from chainrule.ops.domain import NONZERO
+from chainrule.ops.domain import NONZERO, sampled
 from chainrule.ops.exponential import erf, expm1
+from chainrule.ops.structure import reshape
 from chainrule.ops.trigonometry import tanh
+from chainrule.tensor.creation import as_operand
+from chainrule.tensor.locate import located
+from chainrule.tensor.shapes import normalise_axis
 from chainrule.tensor.tensor import Tensor
 
 
@@ -32,15 +38,18 @@ sigmoid = elementwise(
 )  # fmt: skip
 softplus = elementwise(
     "softplus", lambda x: np.logaddexp(x, x.dtype.type(0)), formula="log(1 + exp(x))",
-    derivative=lambda x, y: sigmoid(x), flops=22, doc="log(1 + exp(x)), a smooth relu.",
+    accepts="real float", derivative=lambda x, y: sigmoid(x), flops=22,
+    doc="log(1 + exp(x)), a smooth relu.",
 )  # fmt: skip
 log_sigmoid = elementwise(
     "log_sigmoid", lambda x: -np.logaddexp(-x, x.dtype.type(0)),
-    formula="−log(1 + exp(−x))", derivative=lambda x, y: sigmoid(-x), flops=22,
+    formula="−log(1 + exp(−x))", accepts="real float", derivative=lambda x, y: sigmoid(-x),
+    flops=22,
     doc="log sigmoid(x), exact where the sigmoid would round to 0.",
 )  # fmt: skip
 softsign = elementwise(
     "softsign", lambda x: x / (1 + np.abs(x)), formula="x / (1 + abs(x))", domain=NONZERO,
+    accepts="real float",
     derivative=lambda x, y: 1 / square(1 + abs(x)), flops=3,
     doc="x / (1 + |x|), from −1 to 1.",
 )  # fmt: skip
@@ -70,9 +79,7 @@ def _gelu_kernel(x: np.ndarray, *, approximate: str) -> tuple[np.ndarray, tuple[
         half *= _ROOT_2_OVER_PI
         np.tanh(half, half)
     else:
-        from scipy.special import erf as scipy_erf
-
-        half = scipy_erf(x * _ROOT_HALF)
+        half = erf.forward(np.asarray(x * _ROOT_HALF))
     half += 1
     half *= 0.5
     return x * half, (half,)
@@ -101,14 +108,13 @@ def _gelu_pullback(
 
 def _check_approximate(x: Tensor, *, approximate: str) -> None:
     if approximate not in ("none", "tanh"):
-        from chainrule.errors import ShapeError
-
         raise ShapeError(f'approximate is "none" or "tanh", not {approximate!r}')
 
 
 @composite(
     formula="0.5 · x · (1 + (tanh(√(2 / π) · (x + 0.044715 · x³)) if t = 1 else erf(x / √(2))))",
     kernel=_gelu_kernel,
+    batch=trailing(0),
     pullback=_gelu_pullback,
     check=_check_approximate,
     operations=lambda y, x, **attrs: 25 * math.prod(x.shape),
@@ -203,3 +209,206 @@ def hardsigmoid(x: Tensor, /) -> Tensor:
 def hardswish(x: Tensor, /) -> Tensor:
     """x · hardsigmoid(x)."""
     return where(x <= -3, 0.0, where(x >= 3, x, x * (x + 3) * (1 / 6)))
+
+
+def _check_number(name: str, value: Any, at_least: float | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise DTypeError(f"{name} is a number, not {value!r}")
+    if at_least is not None and not value >= at_least:
+        raise DTypeError(f"{name} is at least {at_least:g}, not {value!r}")
+
+
+def _check_alpha(x: Tensor, *, alpha: float) -> None:
+    _check_number("alpha", alpha)
+    if alpha == 0:
+        raise DTypeError("alpha divides the exponent, and cannot be 0")
+
+
+@composite(
+    formula="max(x, 0) + min(0, α · (exp(x / α) − 1))",
+    check=_check_alpha,
+    samples=lambda: [((_grid(),), {}), ((_grid(),), {"alpha": 0.5}), ((np.zeros((0, 2)),), {})],
+    formula_view=lambda x, y, alpha=1.0: ({"x": x, "α": alpha}, y),
+    source="Barron 2017, arXiv:1704.07483",
+)
+def celu(x: Tensor, /, alpha: float = 1.0) -> Tensor:
+    """x where it is positive, else α (exp(x/α) − 1): an elu whose derivative is continuous.
+
+    >>> import chainrule as cr
+    >>> cr.celu(cr.asarray([3.0, -100.0]), 2.0)
+    tensor([ 3., -2.])
+    """
+    return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x) / alpha))
+
+
+def _check_halves(x: Tensor, *, axis: int) -> None:
+    if x.shape[normalise_axis(axis, x.ndim)] % 2:
+        raise ShapeError(f"axis {axis} of {x.shape} is cut into two halves, and its size is odd")
+
+
+@composite(
+    formula="y = a / (1 + exp(−b))",
+    check=_check_halves,
+    samples=lambda: [((sampled(3, 4),), {}), ((sampled(4, 3),), {"axis": 0}), ((sampled(2),), {})],
+    formula_view=lambda x, y, axis=-1: (dict(zip("ab", np.split(x, 2, axis), strict=True)), y),
+    source="Dauphin et al. 2016, arXiv:1612.08083",
+)
+def glu(x: Tensor, /, axis: int = -1) -> Tensor:
+    """a · sigmoid(b), with a and b the two halves of x along the axis.
+
+    >>> import chainrule as cr
+    >>> cr.glu(cr.asarray([3.0, 5.0, 0.0, 0.0]))
+    tensor([1.5, 2.5])
+    """
+    axis = normalise_axis(axis, x.ndim)
+    half, front = x.shape[axis] // 2, (slice(None),) * axis
+    return x[(*front, slice(0, half))] * sigmoid(x[(*front, slice(half, 2 * half))])
+
+
+@composite(
+    formula="x if abs(x) > λ else 0",
+    check=lambda x, *, lambd: _check_number("lambd", lambd),
+    samples=lambda: [((_grid(),), {}), ((_grid(),), {"lambd": 1.4}), ((np.array(0.7),), {})],
+    formula_view=lambda x, y, lambd=0.5: ({"x": x, "λ": lambd}, y),
+)
+def hardshrink(x: Tensor, /, lambd: float = 0.5) -> Tensor:
+    """0 where |x| is at most `lambd`, else x.
+
+    >>> import chainrule as cr
+    >>> cr.hardshrink(cr.asarray([-1.0, 0.5, 2.0]))
+    tensor([-1.,  0.,  2.])
+    """
+    return where((x <= lambd) & (x >= -lambd), 0.0, x)
+
+
+@composite(
+    formula="sign(x) · max(abs(x) − λ, 0)",
+    check=lambda x, *, lambd: _check_number("lambd", lambd, 0.0),
+    samples=lambda: [((_grid(),), {}), ((_grid(),), {"lambd": 1.4}), ((np.array(0.7),), {})],
+    formula_view=lambda x, y, lambd=0.5: ({"x": x, "λ": lambd}, y),
+    source="Donoho 1995, De-noising by soft-thresholding, eq. 2",
+)
+def softshrink(x: Tensor, /, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by `lambd`, and 0 where it would cross it.
+
+    It is the proximal operator of λ|x|, which makes weights sparse.
+
+    >>> import chainrule as cr
+    >>> cr.softshrink(cr.asarray([-1.0, 0.5, 2.0]))
+    tensor([-0.5,  0. ,  1.5])
+    """
+    return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, x * 0.0))
+
+
+@composite(formula="x − tanh(x)", samples=lambda: [((_grid(),), {})])
+def tanhshrink(x: Tensor, /) -> Tensor:
+    """x − tanh(x).
+
+    >>> import chainrule as cr
+    >>> cr.tanhshrink(cr.asarray(0.0)).item()
+    0.0
+    """
+    return x - tanh(x)
+
+
+def _check_threshold(x: Tensor, *, threshold: float, value: float) -> None:
+    _check_number("threshold", threshold)
+    _check_number("value", value)
+
+
+@composite(
+    formula="x if x > t else v",
+    check=_check_threshold,
+    samples=lambda: [((_grid(),), {"threshold": 0.5, "value": -2.0})],
+    formula_view=lambda x, y, threshold, value: ({"x": x, "t": threshold, "v": value}, y),
+)
+def threshold(x: Tensor, /, threshold: float, value: float) -> Tensor:
+    """x where it is above `threshold`, else `value`.
+
+    >>> import chainrule as cr
+    >>> cr.threshold(cr.asarray([0.0, 1.0]), 0.5, -1.0)
+    tensor([-1.,  1.])
+    """
+    return where(x <= threshold, value, x)
+
+
+def _check_slopes(x: Tensor, weight: Tensor) -> None:
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.shape not in ((), (1,), (channels,)):
+        raise ShapeError(
+            f"the weight is one slope, or one for each of the {channels} channels (axis 1) of "
+            f"{x.shape}, and has the shape {weight.shape}"
+        )
+    if x.dtype != weight.dtype:
+        raise DTypeError(
+            f"input and weight have one dtype, not {x.dtype} and {weight.dtype}; write "
+            "x.astype(weight.dtype)"
+        )
+
+
+def _slopes(x: Any, weight: Any) -> tuple[int, ...]:
+    """The shape in which slopes stand along axis 1 of x."""
+    size = weight.shape[0] if weight.ndim else 1
+    return (size, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (size,) * min(x.ndim, 1)
+
+
+@composite(
+    formula="x if x > 0 else w · x",
+    check=_check_slopes,
+    samples=lambda: [
+        ((_grid(), np.array([0.25])), {}),
+        ((sampled(2, 3, 2), sampled(3)), {}),
+        ((sampled(2, 3), np.array(0.1)), {}),
+        ((np.array(-1.5), np.array([0.1])), {}),
+    ],
+    formula_view=lambda x, weight, y: ({"x": x, "w": weight.reshape(_slopes(x, weight))}, y),
+    source="He et al. 2015, arXiv:1502.01852",
+)
+def prelu(x: Tensor, weight: Tensor, /) -> Tensor:
+    """x where it is positive, else w · x, with a slope w that is learnt.
+
+    Args:
+        x: (batch, channels, …), or any shape for a single slope.
+        weight: (1,) or (channels,).
+
+    Raises:
+        ShapeError: there are other channels than slopes.
+
+    >>> import chainrule as cr
+    >>> cr.prelu(cr.asarray([-4.0, 4.0]), cr.asarray([0.25]))
+    tensor([-1.,  4.])
+    """
+    return where(x > 0, x, reshape(weight, _slopes(x, weight)) * x)
+
+
+@located
+def rrelu(
+    x: Any,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    *,
+    training: bool = False,
+    generator: Any = None,
+) -> Tensor:
+    """`leaky_relu` with slopes drawn from U(lower, upper), one for each element, in training.
+
+    In use every slope is their mean (Xu et al. 2015, arXiv:1505.00853).
+
+    Raises:
+        DTypeError: lower is above upper.
+
+    >>> import chainrule as cr
+    >>> cr.rrelu(cr.asarray([-2.0, 3.0]), 0.25, 0.75)
+    tensor([-1.,  3.])
+    """
+    x = as_operand(x)
+    for name, bound in (("lower", lower), ("upper", upper)):
+        _check_number(name, bound)
+    if lower > upper:
+        raise DTypeError(f"lower is not above upper, and {lower} is above {upper}")
+    if not training:
+        return leaky_relu(x, (lower + upper) / 2)
+    from chainrule.ops.random import uniform
+
+    slopes = uniform(x.shape, lower, upper, generator=generator).astype(x.dtype)
+    return where(x > 0, x, slopes * x)

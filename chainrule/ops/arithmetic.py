@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from chainrule.errors import DTypeError
 from chainrule.ops.declare import composite, elementwise
 from chainrule.ops.domain import NONZERO, POSITIVE, REALS, Interval
-from chainrule.ops.elementwise import Elementwise
+from chainrule.ops.elementwise import Elementwise, Wirtinger
+from chainrule.ops.operation import conjugate
 from chainrule.tensor.tensor import Tensor
 
 add = elementwise(
@@ -36,13 +40,30 @@ positive = elementwise(
 )  # fmt: skip
 abs = elementwise(
     "abs", np.abs, formula="abs(x)", accepts="number", operator="abs", method="abs",
-    domain=NONZERO, result="real", derivative=lambda x, y: sign(x),
+    domain=NONZERO, result="real", derivative=lambda x, y: conjugate(sign(x)),
     doc="The absolute value; its derivative at 0 is taken as 0, as in PyTorch.",
 )  # fmt: skip
 # sign, floor, ceil, round and trunc are flat between their jumps: the derivative is 0 there.
+
+
+def _sign_slope(x: Tensor, y: Tensor) -> Any:
+    """Of a complex z / |z|, which turns with z: dy = dz / 2|z| − y² dz̄ / 2|z|; 0 at 0."""
+    if x.dtype.kind != "c":
+        return 0
+    from chainrule.ops.choosing import where
+
+    size = abs(x)
+    half = where(size == 0, 0.0, 0.5 / where(size == 0, 1.0, size))
+    return Wirtinger(half, -half * y * y)
+
+
 sign = elementwise(
-    "sign", np.sign, formula="sign(x)", accepts="number", domain=NONZERO, derivative=0, flops=1,
-    method="sign", doc="−1, 0 or 1 by the sign of x; flat, so its derivative is 0.",
+    "sign", np.sign, formula="sign(x)", accepts="number", domain=NONZERO, derivative=_sign_slope,
+    flops=1, method="sign",
+    doc="""−1, 0 or 1 by the sign of x, and x / |x| of a complex number.
+
+Real, it is flat, so its derivative is 0.
+""",
 )  # fmt: skip
 _STEPS = Interval(-2.9, 2.9, kinks=(-2.5, -2, -1.5, -1, -0.5, 0.0, 0.5, 1, 1.5, 2, 2.5))
 floor = elementwise(
@@ -62,8 +83,18 @@ trunc = elementwise(
     "trunc", np.trunc, formula="trunc(x)", accepts="real", domain=_STEPS, derivative=0,
     doc="The whole part of x, towards 0; flat, so its derivative is 0.",
 )  # fmt: skip
+
+
+def _floor_divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    y = np.floor_divide(a, b)
+    if np.asarray(y).dtype.kind in "iu":
+        return y
+    # The standard's: of infinities it is what division gives, ∞ // 2 = ∞ and 1 // −∞ = −0.
+    return np.where(np.isinf(a) | np.isinf(b), np.divide(a, b), y)
+
+
 floor_divide = elementwise(
-    "floor_divide", np.floor_divide, formula="floor(a / b)", accepts="real",
+    "floor_divide", _floor_divide, formula="floor(a / b)", accepts="real",
     operator="floordiv", domain=(_STEPS, Interval(0.9, 1.1)), derivative=(0, 0),
     doc="The quotient rounded down; flat, so its derivative is 0.",
 )  # fmt: skip
@@ -72,6 +103,22 @@ remainder = elementwise(
     domain=(Interval(0.1, 0.8), Interval(0.9, 3.0)),
     derivative=(1, lambda a, b, y: -floor(a / b)),
     doc="What is left of a when divided by b, with b's sign.",
+)  # fmt: skip
+fmod = elementwise(
+    "fmod", np.fmod, formula="a − b · trunc(a / b)", accepts="real",
+    domain=(Interval(0.1, 0.8), Interval(0.9, 3.0)),
+    derivative=(1, lambda a, b, y: -trunc(a / b)),
+    doc="What is left of a when divided by b, with a's sign, as C's fmod; `remainder` has b's.",
+)  # fmt: skip
+copysign = elementwise(
+    "copysign", np.copysign, formula="abs(a) · (1 − 2 · signbit(b))", accepts="real float",
+    domain=(NONZERO, NONZERO), derivative=(lambda a, b, y: sign(a) * sign(y), 0),
+    display_only=True, doc="The size of a with the sign of b, that of −0 and of NaN included.",
+)  # fmt: skip
+nextafter = elementwise(
+    "nextafter", np.nextafter, formula="the number next to a on the way to b",
+    accepts="real float", derivative=(1, 0), display_only=True,
+    doc="The next number of the dtype after a in the direction of b; to its rounding it is a.",
 )  # fmt: skip
 reciprocal = elementwise(
     "reciprocal", np.reciprocal, formula="1 / x", domain=NONZERO,
@@ -112,7 +159,8 @@ def _power_by_exponent(a: Tensor, b: Tensor, y: Tensor) -> Tensor:
     from chainrule.ops.exponential import log
 
     flat = logical_or(y == 0, logical_and(equal(a, 0), b == 0))
-    return y * log(where(flat, 1.0, a))
+    base = where(flat, 1.0, a)
+    return y * log(base if base.dtype == y.dtype else base.astype(y.dtype))  # −1 to the i
 
 
 pow = elementwise(
@@ -143,6 +191,20 @@ minimum = elementwise(
 )  # fmt: skip
 
 
+def _at_zero(a: Tensor) -> Tensor:
+    from chainrule.ops.choosing import where
+
+    return where(a == 0, 1.0, 0.0)
+
+
+heaviside = elementwise(
+    "heaviside", np.heaviside, accepts="real float", domain=(NONZERO, REALS),
+    formula="(1 + sign(a)) / 2 + (b − 0.5) · (1 − abs(sign(a)))",
+    derivative=(0, lambda a, b, y: _at_zero(a)),
+    doc="The step of Heaviside: 0 below 0, 1 above, and b where a is 0.",
+)  # fmt: skip
+
+
 @composite(
     formula="min(max(x, l), u)",
     method="clip",
@@ -155,19 +217,29 @@ minimum = elementwise(
 def clip(x: Tensor, /, min: float | None = None, max: float | None = None) -> Tensor:
     """x where it lies in [min, max], else the nearer end; the derivative is 1 inside, 0 outside.
 
-    At an end the derivative is 1, as in PyTorch.
+    At an end the derivative is 1, as in PyTorch. An end that is NaN makes NaN, as in NumPy.
 
     >>> import chainrule as cr
     >>> cr.clip(cr.asarray([-2.0, 0.5, 2.0]), -1.0, 1.0)
     tensor([-1. ,  0.5,  1. ])
     """
+    if min is not None:
+        x = _nearer(x, min, less)
+    if max is not None:
+        x = _nearer(x, max, greater)
+    return +x if min is None and max is None else x
+
+
+def _nearer(x: Tensor, end: Any, beyond: Elementwise) -> Tensor:
+    """The end where x lies beyond it, or where it is NaN."""
     from chainrule.ops.choosing import where
 
-    if min is not None:
-        x = where(x < min, min, x)
-    if max is not None:
-        x = where(x > max, max, x)
-    return +x if min is None and max is None else x
+    outside = beyond(x, end)
+    if isinstance(end, (Tensor, np.ndarray)):
+        outside = outside | not_equal(end, end)
+    elif end != end:
+        outside = outside | True
+    return where(outside, end, x)
 
 
 def _compare(name: str, forward: np.ufunc, sign: str, operator: str, accepts: str) -> Elementwise:
@@ -194,6 +266,11 @@ def _test(name: str, forward: np.ufunc, formula: str, meaning: str) -> Elementwi
 
 isnan = _test("isnan", np.isnan, "x ≠ x", "not a number")
 isinf = _test("isinf", np.isinf, "abs(x) = ∞", "infinite")
+signbit = elementwise(
+    "signbit", np.signbit, formula="whether x < 0, or x is −0 or a negative NaN", accepts="real",
+    result="bool", derivative=None, display_only=True,
+    doc="Whether the sign of x is negative, that of −0 and of NaN included.",
+)  # fmt: skip
 isfinite = _test("isfinite", np.isfinite, "abs(x) < ∞", "neither infinite nor not a number")
 
 
@@ -221,3 +298,19 @@ bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "bitand(a, b)", "and")
 bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "bitor(a, b)", "or")
 bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "bitxor(a, b)", "xor")
 bitwise_invert = _bitwise("bitwise_invert", np.bitwise_not, "bitnot(x)", "invert")
+
+
+def _shift(name: str, shift: np.ufunc, formula: str, operator: str) -> Elementwise:
+    def forward(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if np.any(np.less(b, 0)):
+            raise DTypeError(f"bits are shifted by 0 or more; here is {np.min(b)}")
+        return shift(a, b)
+
+    return elementwise(
+        name, forward, formula=formula, accepts="integer", derivative=None, operator=operator,
+        doc=f"{formula}: the bits of a moved by b places; DTypeError where b is negative.",
+    )  # fmt: skip
+
+
+bitwise_left_shift = _shift("bitwise_left_shift", np.left_shift, "a · 2^b", "lshift")
+bitwise_right_shift = _shift("bitwise_right_shift", np.right_shift, "floor(a / 2^b)", "rshift")

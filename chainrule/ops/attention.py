@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import spread, trailing
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite
 from chainrule.ops.domain import sampled
@@ -59,9 +60,11 @@ def _check(
         raise ShapeError(
             f"each key has a value: (…, length, size) of one length; here are {shapes}"
         )
-    if len({o.dtype for o in (q, k, v)}) > 1 or not dtypes.is_float(q.dtype):
+    if not k.shape[-2]:
+        raise ShapeError(f"there is no key to look at; here are {shapes}")
+    if len({o.dtype for o in (q, k, v)}) > 1 or not dtypes.is_float(q.dtype) or q.dtype.kind == "c":
         raise DTypeError(
-            "query, key and value have one floating-point dtype, not "
+            "query, key and value have one real floating-point dtype, not "
             f"{q.dtype}, {k.dtype}, {v.dtype}"
         )
     if mask is not None:
@@ -111,6 +114,67 @@ def _weights(
     return where(some, softmax(where(allowed | ~some, scores, -math.inf)), 0.0)
 
 
+# On NumPy arrays
+
+
+def _array_weights(
+    q: np.ndarray, k: np.ndarray, mask: np.ndarray | None, is_causal: bool, scale: float
+) -> np.ndarray:
+    """`_weights`, in place."""
+    scores = np.matmul(q, np.swapaxes(k, -1, -2))
+    scores *= scale
+    allowed = _causal(q, k) if is_causal else None
+    if mask is not None:
+        if mask.dtype != dtypes.bool_:
+            scores = scores + mask.astype(scores.dtype, copy=False)
+        else:
+            allowed = mask if allowed is None else allowed & mask
+    if allowed is not None:
+        np.copyto(scores, -math.inf, where=~allowed)
+    peak = np.maximum.reduce(scores, -1, keepdims=True)
+    none = None if allowed is None else ~allowed.any(-1, keepdims=True)
+    if none is not None:
+        np.copyto(peak, 0, where=none)
+    scores -= peak
+    np.exp(scores, scores)
+    total = np.add.reduce(scores, -1, keepdims=True)
+    if none is not None:
+        np.copyto(total, 1, where=none)
+    scores /= total
+    return scores
+
+
+def _dropped(x: np.ndarray, keep: np.ndarray | None, p: float) -> np.ndarray:
+    return x if keep is None else np.where(keep, x * x.dtype.type(1 / (1 - p)), x.dtype.type(0))
+
+
+def _kernel(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, keep: Any,
+    *, is_causal: bool, scale: float, p: float,
+) -> np.ndarray:  # fmt: skip
+    return np.matmul(_dropped(_array_weights(q, k, mask, is_causal, scale), keep, p), v)
+
+
+def _gradient_kernel(
+    g: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, keep: Any,
+    *, is_causal: bool, scale: float, p: float,
+) -> np.ndarray:  # fmt: skip
+    weights = _array_weights(q, k, mask, is_causal, scale)
+    dv = np.matmul(np.swapaxes(_dropped(weights, keep, p), -1, -2), g)
+    change = _dropped(np.matmul(g, np.swapaxes(v, -1, -2)), keep, p)
+    change -= np.add.reduce(weights * change, -1, keepdims=True)
+    change *= weights
+    change *= scale
+    found = (np.matmul(change, k), q), (np.matmul(np.swapaxes(change, -1, -2), q), k), (dv, v)
+    return np.concatenate([sum_to.forward(d, shape=o.shape).reshape(-1) for d, o in found])
+
+
+def _attend_each(op: Any, operands: Any, batched: Any, attrs: dict, size: int) -> Tensor:
+    """Queries of each example, since a mask may not have more axes than the scores."""
+    query = operands[0] if batched[0] else spread(operands[0], size)
+    return trailing(2)(op, (query, *operands[1:]), (True, *batched[1:]), attrs, size)
+
+
 def _gradient_samples() -> list:
     def sample(*shapes: tuple[int, ...], mask: Any = None, keep: Any = None, **attrs: Any) -> Any:
         q, k, v = (sampled(*shape) for shape in shapes)
@@ -124,12 +188,14 @@ def _gradient_samples() -> list:
         sample((3, 4), (3, 4), (3, 2), is_causal=True),
         sample((2, 2, 3, 2), (2, 3, 2), (2, 3, 2), mask=triangle, keep=~triangle.T, p=0.25),
         sample((3, 4), (2, 4), (2, 2), mask=sampled(3, 2)),
+        sample((3, 4), (2, 4), (2, 2), mask=np.array([True, False])),
     ]
 
 
 @composite(
     formula="y = ∂L/∂query, ∂L/∂key, ∂L/∂value",
     display_only=True,
+    kernel=_gradient_kernel,
     operations=lambda flat, g, q, k, v, *rest, **attrs: (
         math.prod(g.shape[:-1]) * k.shape[-2] * (6 * q.shape[-1] + 4 * v.shape[-1] + 18)
     ),
@@ -142,8 +208,8 @@ def attention_gradient(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    keep: Tensor | None,
+    mask: Tensor | None = None,
+    keep: Tensor | None = None,
     /,
     *,
     is_causal: bool,
@@ -173,11 +239,13 @@ def attention_gradient(
     "w[…, i, j] = exp(z[…, i, j] − max_h z[…, i, h]); "
     "y[…, i, u] = (Σ_j w[…, i, j] · d[…, i, j] · v[…, j, u]) / (Σ_j w[…, i, j])",
     arguments=_arguments,
+    kernel=_kernel,
     check=_check,
     operations=lambda y, q, k, v, *rest, **attrs: (
         math.prod(q.shape[:-1]) * k.shape[-2] * (2 * q.shape[-1] + 2 * v.shape[-1] + 13)
     ),
     lower="attention",
+    batch=_attend_each,
     gradient=(attention_gradient, 3),
     formula_view=_view,
     samples=lambda: [
@@ -193,6 +261,16 @@ def attention_gradient(
             {"scale": 1},
         ),
         ((sampled(3, 4), sampled(2, 4), sampled(2, 2), sampled(3, 2)), {}),
+        # Masks that are broadcast: over queries, as padding is, and over keys.
+        (
+            (
+                *(sampled(2, 2, 3, 2) for _ in range(3)),
+                np.array([True, False, True, True, True, False]).reshape(2, 1, 1, 3),
+            ),
+            {},
+        ),
+        ((sampled(3, 4), sampled(2, 4), sampled(2, 2), sampled(2)), {}),
+        ((sampled(3, 4), sampled(2, 4), sampled(2, 2), sampled(3, 1)), {}),
     ],
     source="Vaswani et al. 2017, arXiv:1706.03762, eq. 1",
 )

@@ -38,8 +38,8 @@ from chainrule.tensor.tensor import Tensor, node_of
 from chainrule.tree import flatten
 
 INTERNAL = (
-    "apart", "capture", "common", "cut", "filled", "flat", "joined", "kind", "kinds_of", "pulled",
-    "pushed", "replay",
+    "apart", "capture", "common", "cut", "filled", "flat", "joined", "joined_each", "kind",
+    "kinds_of", "pulled", "pushed", "replay",
 )  # fmt: skip
 
 Kind = tuple[tuple[int, ...], np.dtype]
@@ -163,6 +163,7 @@ class Control(Operation):
     kind = "control"
     display_only = True
     formula_text = "y = what its bodies compute"
+    batching = None
     _operations = None
 
     def __init__(self, name: str) -> None:
@@ -180,6 +181,13 @@ class Control(Operation):
     def shape(self, *inputs: Operand, **attrs: Any) -> Kind:
         kinds = kinds_of(attrs)
         return (builtins.sum(math.prod(shape) for shape, _ in kinds),), common(kinds)
+
+
+def joined_each(tensors: Sequence[Tensor], size: int) -> Tensor:
+    """`joined` for each example of tensors that have the batch axis in front."""
+    dtype = common([kind(t) for t in tensors])
+    rows = [t if t.dtype == dtype else t.astype(dtype) for t in tensors]
+    return concat([reshape(t, (size, math.prod(t.shape[1:]))) for t in rows], axis=1)
 
 
 def kinds_of(attrs: dict[str, Any]) -> list[Kind]:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import trailing
 from chainrule.ops.declare import linear
 from chainrule.ops.domain import sampled
-from chainrule.ops.operation import operands
-from chainrule.ops.structure import sum_to
+from chainrule.ops.operation import as_dtype_of, operands
+from chainrule.ops.structure import alike, sum_to
 from chainrule.tensor import dtypes
-from chainrule.tensor.creation import as_operand
+from chainrule.tensor.creation import as_operand, beside
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import broadcast_shapes
 from chainrule.tensor.tensor import Tensor
@@ -37,7 +38,7 @@ def _where_transpose(g: Tensor, condition: Tensor, a: Any, b: Any) -> tuple:
 
 def _fit(g: Tensor, x: Any) -> Tensor:
     g = g if g.shape == x.shape else sum_to(g, x.shape)
-    return g if g.dtype == x.dtype else g.astype(x.dtype)
+    return g if g.dtype == x.dtype else as_dtype_of(g, x)
 
 
 def _where_forward(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -52,6 +53,7 @@ def _where_forward(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.nd
     forward=_where_forward,
     transpose=_where_transpose,
     lower="select",
+    batch=trailing(0),
     samples=lambda: [
         ((np.array([True, False, True]), sampled(3), sampled(2, 1)), {}),
         ((np.array(True), sampled(2), 0.5), {}),
@@ -69,11 +71,11 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Any:
     scalar1, scalar2 = (isinstance(v, (int, float)) for v in (x1, x2))
     if scalar1 and not scalar2:
         x2 = as_operand(x2)
-        x1 = Tensor(np.asarray(x1, dtypes.scalar_dtype(x1, x2.dtype)))
+        x1 = beside(x1, x2)
     elif scalar2 and not scalar1:
         x1 = as_operand(x1)
-        x2 = Tensor(np.asarray(x2, dtypes.scalar_dtype(x2, x1.dtype)))
-    return operands(condition, x1, x2), {}
+        x2 = beside(x2, x1)
+    return (condition, *alike(*operands(x1, x2))), {}
 
 
 def _triangle(x: Any, k: int, keep: Any) -> Tensor:

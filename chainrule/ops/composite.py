@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, ShapeError
-from chainrule.ops.operation import Operand, Operation, describe
+from chainrule.errors import ChainruleError
+from chainrule.ops.batching import mapped
+from chainrule.ops.native import native
+from chainrule.ops.operation import Operand, Operation
 from chainrule.tensor import debug, dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import FULL, OFF, Node, leaf, recording, state
+from chainrule.tensor.locate import FOREIGN
 from chainrule.tensor.tensor import Tensor
 
 
@@ -22,6 +26,7 @@ class Composite(Operation):
 
     kind = "composite"
     checks_shapes_first = False
+    whole = False  # whether the compiler takes it as it is, and not by its definition
 
     def __init__(
         self,
@@ -39,7 +44,10 @@ class Composite(Operation):
         self.definition = definition
         self.kernel, self.pullback = kernel, pullback
         self.gradient = gradient
+        if gradient is not None:
+            self.whole = gradient[0].whole = True
         self.check = check
+        self.checks_values = check is not None
         parameters = inspect.signature(definition).parameters.values()
         only = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
         rest = [p for p in parameters if p.kind is not p.POSITIONAL_ONLY]
@@ -67,7 +75,19 @@ class Composite(Operation):
                 raise TypeError(f"the argument {key!r} is missing")
         if len(args) < self._required:
             raise TypeError(f"it takes {self._required} operands, not {len(args)}")
-        inputs = [a if a is None or isinstance(a, Tensor) else as_operand(a) for a in args[:n]]
+        inputs: list[Operand] = []
+        numbers = []
+        for i, a in enumerate(args[:n]):
+            if isinstance(a, Tensor):
+                inputs.append(a)
+                continue
+            if a is None and i < self._required:
+                raise TypeError(f"the operand {self.operand_names[i]} is None")
+            if type(a) in (int, float, complex):
+                numbers.append(i)
+            inputs.append(None if a is None else as_operand(a))
+        if numbers:
+            _fit_numbers(inputs, numbers, args)
         inputs.extend([None] * (n - len(inputs)))
         return tuple(inputs), attrs
 
@@ -75,19 +95,18 @@ class Composite(Operation):
         if self.check is not None:
             try:
                 self.check(*inputs, **attrs)
-            except ChainruleError as error:
-                self.fail(error)
+            except (ChainruleError, *FOREIGN) as error:
+                self._fail_on(error, inputs, attrs)
         if (
             state.depth != FULL
             and state.tracer is None
-            and (self.kernel is None or _any_traced(inputs))
+            and (self.kernel is None or _beyond_kernels(inputs))
+            and not (state.batches and self.batching is not None)
         ):
             try:
                 return self.expand(inputs, attrs)
-            except (ChainruleError, ValueError, TypeError, IndexError) as error:
-                if not isinstance(error, ChainruleError):
-                    error = ShapeError(f"{error}; the operands are {describe(inputs)}")
-                self.fail(error)
+            except (ChainruleError, *FOREIGN) as error:
+                self.fail(error, *inputs, **attrs)
         return super().apply(inputs, attrs)
 
     def expand(self, inputs: Sequence[Operand], attrs: dict[str, Any]) -> Tensor:
@@ -99,11 +118,27 @@ class Composite(Operation):
         finally:
             state.within = outer
 
+    def batch(
+        self,
+        operands: Sequence[Operand],
+        batched: Sequence[bool],
+        attrs: dict[str, Any],
+        size: int,
+    ) -> Tensor:
+        if self.batching is not None:
+            found = super().batch(operands, batched, attrs, size)
+            if found is not NotImplemented:
+                return found
+        return mapped(lambda *xs: [self.expand(xs, attrs)], operands, batched, size)[0]
+
     def run(self, values: Sequence[Any], attrs: dict[str, Any]) -> tuple[np.ndarray, Any]:
-        if self.kernel is None:
+        if self.kernel is None or not _for_kernels(values):
             with recording(OFF):
                 tensors = [Tensor(v) if isinstance(v, np.ndarray) else v for v in values]
                 return self.expand(tensors, attrs)._value, None  # type: ignore[return-value]
+        code = native(self, values, attrs)
+        if code is not None:
+            return code.run(values), code
         if self.pullback is None:
             return self.kernel(*values, **attrs), None
         return self.kernel(*values, **attrs)
@@ -132,25 +167,38 @@ class Composite(Operation):
         walk: Callable[..., Any],
     ) -> Sequence[Tensor | None]:
         assert node.saved is not None
-        if state.tracer is not None and self.gradient is not None and state.tracer.keeps(self):
-            operation, count = self.gradient
-            if not any(wanted[count:]):
-                return self._pull_whole(operation, count, node, gradient, wanted, keep)
-        if keep or self.pullback is None or not isinstance(node.saved[-1], (tuple, np.ndarray)):
+        plain = not keep and gradient._value is not None and isinstance(node.saved[-2], np.ndarray)
+        plain = plain and node.dtype.kind != "c"  # pullbacks are of real numbers
+        if self.gradient is not None and not any(wanted[self.gradient[1] :]):
+            tracer = state.tracer
+            if plain if tracer is None else tracer.keeps(self):
+                return self._pull_whole(*self.gradient, node, gradient, wanted, keep)
+        start = time.perf_counter() if debug.observers else 0.0
+        results = self._pull_arrays(node, gradient._value, wanted) if plain else None
+        if results is None:
             fresh, output = self._rerun(node, keep, 1)
             targets = [f for f, want in zip(fresh, wanted, strict=True) if want]
             found = iter(walk(output, gradient, targets, keep=keep))
             return [next(found) if want else None for want in wanted]
-        *arrays, output, residual = node.saved
-        start = time.perf_counter() if debug.level >= 3 else 0.0
-        results = self.pullback(
-            wanted, gradient._value, *arrays, y=output, residual=residual, **node.attrs
-        )
-        if debug.level >= 3:
+        if debug.observers:
+            arrays = node.saved[:-2]
             elapsed = time.perf_counter() - start
             for result in filter(lambda r: r is not None, results):
-                debug.tell(f"{self.name} pullback", (gradient._value,), result, elapsed)
+                given = (gradient._value, *arrays)
+                debug.tell(self, given, node.attrs, np.asarray(result), elapsed, "pullback")
         return [None if r is None else Tensor(np.asarray(r)) for r in results]
+
+    def _pull_arrays(
+        self, node: Node, g: np.ndarray | None, wanted: tuple[bool, ...]
+    ) -> Sequence[np.ndarray | None] | None:
+        """The cotangents by what ran forward; None where that was the definition."""
+        assert node.saved is not None
+        *arrays, output, residual = node.saved
+        if residual is None or self.pullback is None or g is None:
+            return None
+        if isinstance(residual, (tuple, np.ndarray)):
+            return self.pullback(wanted, g, *arrays, y=output, residual=residual, **node.attrs)
+        return residual.pull(wanted, g, arrays)
 
     def _pull_whole(
         self,
@@ -195,6 +243,15 @@ class Composite(Operation):
         return walk(output, seeds, keep=keep)
 
 
+def _fit_numbers(inputs: list[Operand], numbers: list[int], args: Sequence[Any]) -> None:
+    """Give Python numbers among operands the dtype of the arrays beside them."""
+    beside = [x.dtype for i, x in enumerate(inputs) if x is not None and i not in numbers]
+    for i in numbers if beside else ():
+        kind = dtypes.scalar_dtype(args[i], reduce(dtypes.promote, beside))
+        with np.errstate(over="ignore"):
+            inputs[i] = Tensor(np.asarray(args[i], kind))
+
+
 def alias(x: Tensor) -> Tensor:
     """A fresh leaf with the value of `x`; derivatives flow on to `x` where it has a node."""
     from chainrule.ops.structure import identity
@@ -210,5 +267,19 @@ def alias(x: Tensor) -> Tensor:
     return fresh
 
 
-def _any_traced(inputs: Sequence[Operand]) -> bool:
-    return any(isinstance(o, Tensor) and o._value is None for o in inputs)
+def _beyond_kernels(inputs: Sequence[Operand]) -> bool:
+    """Kernels compute with values, and with real ones; the rest is left to the definition."""
+    for operand in inputs:
+        if isinstance(operand, Tensor):
+            value = operand._value
+            if value is None or value.dtype.kind == "c":
+                return True
+    return False
+
+
+def _for_kernels(values: Sequence[Any]) -> bool:
+    """Whether kernels take them: real numbers that NumPy has, the first operand's not integers."""
+    for i, value in enumerate(values):
+        if type(value) is np.ndarray and value.dtype.kind in ("cV" if i else "cVbiu"):
+            return False
+    return True

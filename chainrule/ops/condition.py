@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import mapped
 from chainrule.ops.bodies import (
     Body,
     Control,
@@ -21,11 +22,13 @@ from chainrule.ops.bodies import (
     filled,
     flat,
     joined,
+    joined_each,
     kind,
     kinds_of,
     pulled,
     pushed,
 )
+from chainrule.ops.choosing import where
 from chainrule.ops.operation import Operand
 from chainrule.ops.structure import reshape
 from chainrule.tensor import dtypes
@@ -48,6 +51,23 @@ class _Cond(Control):
         predicate, *operands = values
         results = attrs["bodies"][0 if predicate else 1].run(operands)
         return flat(results, common(kinds_of(attrs))), None
+
+    def batch(
+        self, operands: Sequence[Any], batched: Sequence[bool], attrs: dict, size: int
+    ) -> Tensor:
+        predicate, *given = operands
+
+        def each(body: Body) -> list[Tensor]:
+            return mapped(lambda *xs: body.replay(xs), given, batched[1:], size)
+
+        first, second = attrs["bodies"]
+        if not batched[0]:
+            return joined_each(cond(predicate, lambda: each(first), lambda: each(second)), size)
+        rows = [
+            where(reshape(predicate, (size, *(1,) * (a.ndim - 1))), a, b)
+            for a, b in zip(each(first), each(second), strict=True)
+        ]
+        return joined_each(rows, size)
 
     def pull(
         self,
@@ -107,7 +127,8 @@ def cond(
 ) -> Any:
     """`true_fn(*operands)` if `pred` is true, else `false_fn(*operands)`.
 
-    Only one of the two is computed, compiled too. Both may use tensors from around them; their
+    Only one of the two is computed, compiled too; under `vmap`, where `pred` may be another for
+    each example, both are. Both may use tensors from around them; their
     results, nested dicts, lists and tuples of tensors, have equal structure, shapes and dtypes.
 
     Args:
@@ -129,6 +150,8 @@ def cond(
             f"a condition is a single boolean, and this one has the shape {predicate.shape}. Write "
             "cr.where to choose element by element."
         )
+    if state.batches and predicate._value is None:
+        return _both(predicate, true_fn(*operands), false_fn(*operands))
     if state.tracer is None:
         return true_fn(*operands) if bool(predicate) else false_fn(*operands)
     leaves, rebuild = flatten(list(operands))
@@ -136,7 +159,7 @@ def cond(
     kinds = [kind(t) for t in tensors]
     first, first_free, structure = capture(true_fn, kinds, rebuild)
     second, second_free, other = capture(false_fn, kinds, rebuild)
-    _check_alike(first, second, structure, other)
+    _check_alike(first.outputs, second.outputs, structure, other)
     bodies = _with_both(first, second, len(tensors))
     results = [kind(node) for node in first.outputs]
     flag = reshape(predicate, ()).astype(dtypes.bool_)
@@ -146,11 +169,21 @@ def cond(
     return structure(apart(found, results))
 
 
-def _check_alike(first: Body, second: Body, structure: Any, other: Any) -> None:
-    marks = [object() for _ in first.outputs]
-    if len(first.outputs) != len(second.outputs) or structure(marks) != other(marks):
+def _both(predicate: Tensor, first: Any, second: Any) -> Any:
+    """Under vmap each example has its own condition: both are computed, and one is chosen."""
+    leaves, rebuild = flatten(first)
+    others, again = flatten(second)
+    yes, no = ([as_operand(leaf) for leaf in found] for found in (leaves, others))
+    _check_alike(yes, no, rebuild, again)
+    flag = reshape(predicate, ()).astype(dtypes.bool_)
+    return rebuild([where(flag, a, b) for a, b in zip(yes, no, strict=True)])
+
+
+def _check_alike(first: Sequence[Any], second: Sequence[Any], structure: Any, other: Any) -> None:
+    marks = [object() for _ in first]
+    if len(first) != len(second) or structure(marks) != other(marks):
         raise DTypeError("both functions of a cond return the same structure of tensors")
-    for a, b in zip(first.outputs, second.outputs, strict=True):
+    for a, b in zip(first, second, strict=True):
         if a.shape != b.shape:
             raise ShapeError(f"the functions of a cond return the shapes {a.shape} and {b.shape}")
         if a.dtype != b.dtype:

@@ -16,46 +16,66 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import everywhere, trailing
 from chainrule.ops.declare import bilinear, composite
 from chainrule.ops.domain import sampled
 from chainrule.ops.operation import operands
-from chainrule.ops.structure import reshape
+from chainrule.ops.structure import moveaxis, reshape
 from chainrule.ops.windows import (
     Pair,
+    Sizes,
     add_window_arrays,
     formula_names,
     image_padding,
-    pairs_of_steps,
+    in_single,
     places,
+    window_steps,
     window_view,
 )
 from chainrule.tensor import dtypes
+from chainrule.tensor.shapes import is_whole
 from chainrule.tensor.tensor import Tensor
 
-INTERNAL = ("convolve", "convolve_input", "convolve_weight")
+INTERNAL = ("convolve", "convolve_input", "convolve_weight", "check_convolution", "steps_of")
 
 CHUNK = 1 << 18
 """Numbers in the columns of so many images as are worked on together: they stay in the cache, and
 no step asks the system for fresh memory of many times the image's size."""
 
 
+_AXES = {1: "length", 2: "height, width", 3: "depth, height, width"}
+
+
 def _check(x: Any, weight: Any, bias: Any = None, *, groups: int, **attrs: Any) -> None:
-    if len(weight.shape) != 4:
+    check_convolution(2, x, weight, bias, groups)
+
+
+def check_convolution(
+    rank: int, x: Any, weight: Any, bias: Any, groups: Any, transposed: bool = False
+) -> None:
+    """What a convolution over `rank` axes takes; a transposed one stores (in, out / groups, …)."""
+    sides = "in, out / groups" if transposed else "out, in / groups"
+    if len(weight.shape) != rank + 2:
         raise ShapeError(
-            f"the weight of a convolution is (out, in / groups, height, width), not {weight.shape}"
+            f"the weight of a convolution is ({sides}, {_AXES[rank]}), not {weight.shape}"
         )
-    if len(x.shape) not in (3, 4):
+    if len(x.shape) not in (rank + 1, rank + 2):
         raise ShapeError(
-            f"the input is (batch, channels, height, width) or one image without the batch, not "
-            f"{x.shape}." + (" Write x[:, None] for one channel." if len(x.shape) == 2 else "")
+            f"the input is (batch, channels, {_AXES[rank]}) or one image without the batch, not "
+            f"{x.shape}." + (" Write x[:, None] for one channel." if len(x.shape) == rank else "")
         )
-    outputs, each = weight.shape[:2]
-    if groups < 1 or outputs % groups or x.shape[-3] != each * groups:
-        last = len(x.shape) == 4 and x.shape[-1] == each * groups
+    if not is_whole(groups):
+        raise DTypeError(f"groups is a whole number, not {groups!r}")
+    first, second = weight.shape[:2]
+    outputs, inputs = (second * groups, first) if transposed else (first, second * groups)
+    if groups < 1 or first % groups or x.shape[-rank - 1] != inputs:
+        last = len(x.shape) == rank + 2 and x.shape[-1] == inputs
+        order = ", ".join(map(str, (0, rank + 1, *range(1, rank + 1))))
+        axes = " and ".join(_AXES[rank].rsplit(", ", 1))
         raise ShapeError(
-            f"the input {x.shape} has {x.shape[-3]} channels, and the weight {weight.shape} with "
-            f"groups={groups} takes {each * groups}."
-            + (" Channels come before height and width; write x.permute(0, 3, 1, 2)." * last)
+            f"the input {x.shape} has {x.shape[-rank - 1]} channels, and the weight "
+            f"{weight.shape} with groups={groups} takes {inputs}."
+            + (f" Channels come before {axes}; write x.permute({order})." * last)
         )
     if bias is not None and bias.shape != (outputs,):
         raise ShapeError(f"the bias has the shape {bias.shape}, and there are {outputs} outputs")
@@ -92,6 +112,7 @@ def _columns(images: np.ndarray, groups: int, **steps: Any) -> np.ndarray:
     return seen.reshape(len(images), groups, inner, math.prod(seen.shape[-2:]))
 
 
+@in_single
 def _convolve(x: np.ndarray, weight: np.ndarray, *, groups: int, **steps: Any) -> np.ndarray:
     steps["kernel"] = weight.shape[2:]
     found = places(x.shape[-2:], **steps)
@@ -102,6 +123,7 @@ def _convolve(x: np.ndarray, weight: np.ndarray, *, groups: int, **steps: Any) -
     return y.reshape(*x.shape[:-3], len(weight), *found)
 
 
+@in_single
 def _convolve_input(
     g: np.ndarray, weight: np.ndarray, *, size: Pair, groups: int, **steps: Any
 ) -> np.ndarray:
@@ -117,6 +139,7 @@ def _convolve_input(
     return y.reshape(*g.shape[:-3], channels, *size)
 
 
+@in_single
 def _convolve_weight(
     x: np.ndarray, g: np.ndarray, *, kernel: Pair, groups: int, **steps: Any
 ) -> np.ndarray:
@@ -128,6 +151,49 @@ def _convolve_weight(
         columns = _columns(images[part], groups, kernel=kernel, **steps)
         y += np.matmul(flat[part], columns.swapaxes(-1, -2)).sum(0)
     return y.reshape(outputs, each, *kernel)
+
+
+# On many examples at once: where each has a weight of its own, its channels are groups of their own
+
+
+def _fold(v: Tensor, single: bool) -> Tensor:
+    """(examples, images, channels, …) as (images, examples · channels, …)."""
+    if single:
+        v = reshape(v, (v.shape[0], 1, *v.shape[1:]))
+    v = moveaxis(v, 0, 1)
+    return reshape(v, (v.shape[0], v.shape[1] * v.shape[2], *v.shape[3:]))
+
+
+def _each_weight(op: Any, given: Any, batched: Any, attrs: dict, size: int) -> Tensor:
+    x, weight = everywhere(given, batched, size)
+    single = x.ndim == 4
+    weight = reshape(weight, (size * weight.shape[1], *weight.shape[2:]))
+    y = op.apply((_fold(x, single), weight), {**attrs, "groups": size * attrs["groups"]})
+    y = reshape(y, (y.shape[0], size, y.shape[1] // size, *y.shape[2:]))
+    return y[0] if single else moveaxis(y, 1, 0)
+
+
+def _convolve_each(op: Any, given: Any, batched: Any, attrs: dict, size: int) -> Tensor:
+    x, weight = given
+    if batched[1]:
+        return _each_weight(op, given, batched, attrs, size)
+    if x.ndim == 4:
+        return op.apply(given, attrs)
+    y = op.apply((reshape(x, (size * x.shape[1], *x.shape[2:])), weight), attrs)
+    return reshape(y, (*x.shape[:2], *y.shape[1:]))
+
+
+def _convolve_input_each(op: Any, given: Any, batched: Any, attrs: dict, size: int) -> Tensor:
+    rule = _each_weight if batched[1] else trailing(3, 4)
+    return rule(op, given, batched, attrs, size)
+
+
+def _convolve_weight_each(op: Any, given: Any, batched: Any, attrs: dict, size: int) -> Tensor:
+    x, g = everywhere(given, batched, size)
+    single = x.ndim == 4
+    attrs = {**attrs, "groups": size * attrs["groups"]}
+    y = op.apply((_fold(x, single), _fold(g, single)), attrs)
+    return reshape(y, (size, y.shape[0] // size, *y.shape[1:]))
 
 
 # The declarations
@@ -169,6 +235,7 @@ def _samples(*, of: str, keyword: str | None = None) -> Any:
     ),
     operations=lambda y, x, w, **attrs: 2 * math.prod(y.shape) * math.prod(w.shape[1:]),
     lower="convolve",
+    batch=_convolve_each,
     formula_view=lambda x, weight, y, groups, **steps: (
         {
             "x": x, "weight": weight, "m": weight.shape[1], "q": len(weight) // groups,
@@ -201,6 +268,7 @@ def convolve(
     ),
     operations=lambda y, g, w, **attrs: 2 * math.prod(g.shape) * math.prod(w.shape[1:]),
     lower="convolve_input",
+    batch=_convolve_input_each,
     samples=lambda: _samples(of="gw", keyword="size"),
 )
 def convolve_input(
@@ -227,6 +295,7 @@ def convolve_input(
     ),
     operations=lambda y, x, g, **attrs: 2 * math.prod(g.shape) * math.prod(y.shape[1:]),
     lower="convolve_weight",
+    batch=_convolve_weight_each,
     samples=lambda: _samples(of="xg", keyword="kernel"),
 )
 def convolve_weight(
@@ -238,10 +307,11 @@ def convolve_weight(
     return operands(x, g), {"kernel": tuple(kernel), **attrs}
 
 
-def _steps(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> dict[str, Any]:
+def steps_of(
+    kernel: Sizes, stride: Any, padding: Any, dilation: Any, groups: int
+) -> dict[str, Any]:
     """The attributes of `convolve`, from what the user of `conv2d` wrote."""
-    kernel = weight.shape[2:]
-    steps = pairs_of_steps(kernel=kernel, stride=stride, dilation=dilation)
+    steps = window_steps(len(kernel), kernel=kernel, stride=stride, dilation=dilation)
     edges = image_padding(padding, **steps)
     return {
         "stride": steps["stride"], "padding": edges, "dilation": steps["dilation"],
@@ -252,21 +322,26 @@ def _steps(weight: Any, stride: Any, padding: Any, dilation: Any, groups: int) -
 def _conv_kernel(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, **attrs: Any
 ) -> tuple[np.ndarray, tuple]:
-    y = _convolve(x, weight, **_steps(weight, **attrs))
+    y = _convolve(x, weight, **steps_of(weight.shape[2:], **attrs))
     if bias is not None:
         y += bias[:, None, None]
     return y, ()
+
+
+@in_single
+def _bias_sum(images: np.ndarray) -> np.ndarray:
+    return images.sum((0, 2, 3))
 
 
 def _conv_pullback(
     wanted: Any, g: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: Any, *, y: Any,
     residual: Any, **attrs: Any,
 ) -> tuple[np.ndarray | None, ...]:  # fmt: skip
-    steps = _steps(weight, **attrs)
+    steps = steps_of(weight.shape[2:], **attrs)
     return (
         _convolve_input(g, weight, size=x.shape[-2:], **steps) if wanted[0] else None,
         _convolve_weight(x, g, kernel=weight.shape[2:], **steps) if wanted[1] else None,
-        _as_images(g).sum((0, 2, 3)) if wanted[2] else None,
+        _bias_sum(_as_images(g)) if wanted[2] else None,
     )
 
 
@@ -282,7 +357,7 @@ def _conv_pullback(
         {
             "x": x, "weight": weight, "bias": np.zeros(len(weight)) if bias is None else bias,
             "m": weight.shape[1], "q": len(weight) // groups,
-            **formula_names(**_steps(weight, groups=groups, **attrs)),
+            **formula_names(**steps_of(weight.shape[2:], groups=groups, **attrs)),
         },
         y,
     ),
@@ -313,5 +388,5 @@ def conv2d(
         padding: zeros around the image: a number, a pair, "same" or "valid".
         groups: into how many parts the channels are cut, each with patterns of its own.
     """
-    y = convolve(x, weight, **_steps(weight, stride, padding, dilation, groups))
+    y = convolve(x, weight, **steps_of(weight.shape[2:], stride, padding, dilation, groups))
     return y if bias is None else y + reshape(bias, (-1, 1, 1))

@@ -22,7 +22,7 @@ import numpy as np
 from chainrule.ops.composite import Composite
 from chainrule.ops.domain import REALS, Interval
 from chainrule.ops.elementwise import Elementwise
-from chainrule.ops.operation import Operand, Operation, no_derivative
+from chainrule.ops.operation import Operand, Operation, as_dtype_of, conjugate, no_derivative
 from chainrule.tensor import dtypes
 from chainrule.tensor.tensor import Tensor, attach
 
@@ -42,6 +42,7 @@ def elementwise(
     operator: str | None = None,
     doc: str = "",
     source: str | None = None,
+    display_only: bool = False,
 ) -> Elementwise:
     """Declare y = f(x₁, …), applied element by element with broadcasting.
 
@@ -50,15 +51,18 @@ def elementwise(
         forward: a NumPy ufunc or a function of arrays.
         formula: in the operands' names, such as "tanh(x)".
         derivative: ∂y/∂xᵢ as a function (x₁, …, y), a tuple of them for several operands, written
-            with operations; a plain number where it is constant. None: there is no derivative.
+            with operations; a plain number where it is constant. None: there is no derivative;
+            among several: none in that operand, such as an order.
         accepts: which dtypes: "any", "number" (no booleans), "float" (integers become the default
-            float), "real", "ordered" (no complex), "bool", "bits".
+            float), "real float" (the same without complex), "real", "ordered" (no complex), "bool",
+            "bits" (integers and booleans), "integer".
         domain: where it is defined and smooth, one interval for each operand or for all.
         result: the result's dtype: "same", "bool" or "real" (of a complex operand).
         lower: the instruction of the kernel builder; its name if left out.
         flops: floating-point operations for each element.
         method, operator: what it serves on Tensor.
         source: where the derivative is from, if not from a school book.
+        display_only: the formula is shown by the operation's name, and tested by a reference.
 
     >>> import chainrule as cr
     >>> from chainrule.ops.declare import elementwise
@@ -81,6 +85,7 @@ def elementwise(
         operator=operator,
         doc=doc,
         source=source,
+        display_only=display_only,
     )
     _serve(op)
     return op
@@ -111,7 +116,14 @@ class Linear(Operation):
         attrs: dict[str, Any],
     ) -> Sequence[Tensor | None]:
         result = self.transpose(gradient, *operands, **attrs)
-        return result if isinstance(result, tuple) else (result, *(None,) * (len(operands) - 1))
+        if not isinstance(result, tuple):
+            x = operands[0]
+            result = result if result.dtype == x.dtype else as_dtype_of(result, x)
+            return (result, *(None,) * (len(operands) - 1))
+        return [
+            r if r is None or r.dtype == x.dtype else as_dtype_of(r, x)
+            for r, x in zip(result, operands, strict=True)
+        ]
 
     def tangent(
         self,
@@ -157,8 +169,8 @@ class Bilinear(Operation):
     ) -> Sequence[Tensor | None]:
         a, b = operands
         first, second = self.transpose
-        da = first(gradient, a, b, **attrs) if wanted[0] else None
-        db = second(gradient, a, b, **attrs) if wanted[1] else None
+        da = first(gradient, a, conjugate(b), **attrs) if wanted[0] else None
+        db = second(gradient, conjugate(a), b, **attrs) if wanted[1] else None
         return _as(da, a), _as(db, b)
 
     def tangent(
@@ -183,7 +195,7 @@ def _as(cotangent: Tensor | None, operand: Tensor) -> Tensor | None:
         return None
     if cotangent.shape != operand.shape:
         cotangent = cotangent.sum_to(operand.shape)
-    return cotangent if cotangent.dtype == operand.dtype else cotangent.astype(operand.dtype)
+    return cotangent if cotangent.dtype == operand.dtype else as_dtype_of(cotangent, operand)
 
 
 class General(Operation):
@@ -263,8 +275,9 @@ def _declaring(build: Callable[..., Operation]) -> Callable[..., Any]:
 
 linear = _declaring(Linear)
 linear.__doc__ = """Declare y linear in its floating-point operands together: `transpose` takes
-(g, *operands, **attrs) to their cotangents, reading only the operands' shapes. Decorates the
-function that turns the user's arguments into (operands, attributes)."""
+(g, *operands, **attrs) to their cotangents, reading only the operands' shapes; where a coefficient
+is complex, it is the adjoint. Decorates the function that turns the user's arguments into
+(operands, attributes)."""
 bilinear = _declaring(Bilinear)
 bilinear.__doc__ = """Declare y linear in each of two operands: `transpose` is a pair of functions
 (g, a, b, **attrs), the cotangent of a and that of b. Decorates the function of the arguments."""

@@ -32,6 +32,15 @@ class Interval:
         return x
 
 
+@dataclass(frozen=True)
+class Whole(Interval):
+    """Whole numbers from `low` to `high`: orders and counts, in which nothing is differentiated."""
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Whole numbers, each end among them."""
+        return rng.integers(int(self.low), int(self.high) + 1, shape)
+
+
 def sampled(*shape: int) -> np.ndarray:
     """Distinct sample values of a shape, between −2 and 2."""
     n = int(np.prod(shape))

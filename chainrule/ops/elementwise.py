@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from chainrule.errors import ChainruleError, DTypeError
+from chainrule.ops.batching import trailing
 from chainrule.ops.domain import Interval
-from chainrule.ops.operation import Operand, Operation
+from chainrule.ops.operation import Operand, Operation, as_dtype_of, conjugate, no_derivative
 from chainrule.tensor import debug, dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import OFF, leaf, state
@@ -18,6 +19,16 @@ from chainrule.tensor.shapes import broadcast_shapes
 from chainrule.tensor.tensor import Tensor
 
 _PYTHON_SCALARS = (float, int, bool, complex)
+
+
+class Wirtinger(NamedTuple):
+    """The derivatives of a function that is not holomorphic: dy = by_x · dx + by_conjugate · dx̄.
+
+    A plain derivative d says dy = d · dx where y is complex, and dy = Re(d · dx) where it is real.
+    """
+
+    by_x: Any
+    by_conjugate: Any
 
 
 class Elementwise(Operation):
@@ -37,8 +48,8 @@ class Elementwise(Operation):
         result: str,
         **parts: Any,
     ) -> None:
-        super().__init__(name, forward=forward, **parts)
-        self.derivative = _as_functions(derivative)
+        super().__init__(name, forward=forward, batch=trailing(0), **parts)
+        self.derivative = _as_functions(name, derivative)
         self.differentiable = derivative is not None
         self.parameters = _parameter_names(forward)
         self.arity = len(self.parameters)
@@ -47,18 +58,14 @@ class Elementwise(Operation):
         self.result = result
         self._plans: dict[Any, Any] = {}
         self._mask_saves: dict[tuple[bool, ...], tuple[bool, ...]] = {}
+        self._complex_saves: dict[tuple[bool, ...], tuple[bool, ...]] = {}
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(p, inspect.Parameter.POSITIONAL_ONLY) for p in self.parameters]
         )
 
-    def __call__(self, *args: Any) -> Tensor:
-        if len(args) != self.arity:
-            self.fail(
-                DTypeError(
-                    f"it takes {self.arity} operand{'s' if self.arity > 1 else ''} "
-                    f"({', '.join(self.parameters)}), not {len(args)}"
-                )
-            )
+    def __call__(self, *args: Any, **unknown: Any) -> Tensor:
+        if unknown or len(args) != self.arity:
+            self._refuse(len(args), unknown)
         inputs: list[Any] = []
         some_tensor = False
         for a in args:
@@ -76,6 +83,16 @@ class Elementwise(Operation):
         if not some_tensor:
             inputs = [as_operand(a) for a in inputs]
         return self.apply(inputs, {})
+
+    def _refuse(self, count: int, unknown: dict[str, Any]) -> NoReturn:
+        plural = "s" if self.arity > 1 else ""
+        given = f"the keyword {next(iter(unknown))!r}" if unknown else f"{count}"
+        self.fail(
+            DTypeError(
+                f"it takes {self.arity} operand{plural} ({', '.join(self.parameters)}) by position,"
+                f" not {given}. Write {self.usage()}"
+            )
+        )
 
     def plan(self, kinds: tuple) -> np.dtype | None:
         """The dtype to compute in for operands of these dtypes and scalar types; None: as it is."""
@@ -96,11 +113,13 @@ class Elementwise(Operation):
                     raise DTypeError(f"it is for booleans, and a {k.__name__} was given")
                 target = dtypes.scalar_dtype(k(1), target)
         allowed = _ACCEPTS[self.accepts]
-        if self.accepts == "float" and target.kind in "biu":
+        if self.accepts in ("float", "real float") and target.kind in "biu":
             target = dtypes.default_float
-        elif target.kind not in allowed and target.name != "bfloat16":
+        elif target.kind not in allowed and not (target.name == "bfloat16" and "f" in allowed):
             raise DTypeError(f"{_WHY_NOT[self.accepts]}, and this is {target}")
-        return None if all(dtype == target for dtype in found) else target
+        # NumPy does not know that a Python number beside bfloat16 leaves it bfloat16.
+        weak = target.name == "bfloat16" and len(found) < len(kinds)
+        return None if all(dtype == target for dtype in found) and not weak else target
 
     def scalar_dtype(self, inputs: Sequence[Operand]) -> np.dtype | None:
         kinds = tuple(o.dtype if isinstance(o, Tensor) else type(o) for o in inputs)
@@ -111,8 +130,11 @@ class Elementwise(Operation):
             tuple([v.dtype if isinstance(v, np.ndarray) else type(v) for v in values])
         )
         if target is not None:
+            half = target.kind == "V"
             values = [
-                v.astype(target) if isinstance(v, np.ndarray) and v.dtype != target else v
+                (v.astype(target) if v.dtype != target else v)
+                if isinstance(v, np.ndarray)
+                else (np.asarray(v, target) if half else v)
                 for v in values
             ]
         return self.forward(*values), None
@@ -132,12 +154,16 @@ class Elementwise(Operation):
     def saves(
         self, wanted: tuple[bool, ...], inputs: Sequence[Operand], attrs: dict, value: np.ndarray
     ) -> tuple[bool, ...]:
-        found = self._mask_saves.get(wanted)
+        number = value.dtype.kind == "c" or (
+            self.result == "real" and any(o.dtype.kind == "c" for o in inputs)
+        )
+        masks = self._complex_saves if number else self._mask_saves
+        found = masks.get(wanted)
         if found is None:
-            probes = [Tensor(None, leaf((), dtypes.float64)) for _ in inputs]
-            one = np.ones((), dtypes.float64)
-            found = self._read_off_saves(wanted, probes, attrs, one)
-            self._mask_saves[wanted] = found
+            dtype = dtypes.complex128 if number else dtypes.float64
+            probes = [Tensor(None, leaf((), dtype)) for _ in inputs]
+            one = np.ones((), dtype if self.result == "same" else dtypes.float64)
+            found = masks[wanted] = self._read_off_saves(wanted, probes, attrs, one)
         return found
 
     def cotangents(
@@ -150,16 +176,22 @@ class Elementwise(Operation):
         attrs: dict[str, Any],
     ) -> list[Tensor | None]:
         results: list[Tensor | None] = []
+        complex_ = gradient.dtype.kind == "c"
         for i, want in enumerate(wanted):
             if not want:
                 results.append(None)
                 continue
             operand = operands[i]
-            cotangent = _times(gradient, self.derivative[i](*operands, output))
+            dtype = operand.dtype
+            derivative = self.derivative[i](*operands, output)
+            if complex_ or dtype.kind == "c":
+                cotangent = _times_conjugate(gradient, derivative)
+            else:
+                cotangent = _times(gradient, derivative)
             if cotangent.shape != operand.shape:
                 cotangent = cotangent.sum_to(operand.shape)
-            if cotangent.dtype != operand.dtype:
-                cotangent = cotangent.astype(operand.dtype)
+            if cotangent.dtype != dtype:
+                cotangent = as_dtype_of(cotangent, operand)
             results.append(cotangent)
         return results
 
@@ -179,16 +211,25 @@ class Elementwise(Operation):
         assert total is not None
         if total.shape != output.shape:
             total = total.broadcast_to(output.shape)
-        return total if total.dtype == output.dtype else total.astype(output.dtype)
+        return total if total.dtype == output.dtype else as_dtype_of(total, output)
 
 
 def _times(g: Tensor, d: Any) -> Tensor:
     """g · d, without the work where d is 1 or −1, or where nothing is to be recorded."""
     if isinstance(d, Tensor):
-        if state.depth == OFF and not debug.level and _plain(g, d):
+        if state.depth == OFF and not debug.observers and _plain(g, d):
             return Tensor(g._value * d._value)  # type: ignore[operator]
         return g * d
+    if type(d) is Wirtinger:
+        return _times(g, d.by_x) + _times(conjugate(g), d.by_conjugate)
     return g if d == 1 else -g if d == -1 else g * d
+
+
+def _times_conjugate(g: Tensor, d: Any) -> Tensor:
+    """The cotangent where numbers are complex: dy = p dx + q dx̄ takes g to g p̄ + ḡ q."""
+    if type(d) is Wirtinger:
+        return _times_conjugate(g, d.by_x) + _times(conjugate(g), d.by_conjugate)
+    return _times(g, conjugate(d) if isinstance(d, Tensor) else d.conjugate())
 
 
 def _plain(g: Tensor, d: Tensor) -> bool:
@@ -203,10 +244,12 @@ _ACCEPTS = {
     "any": "biufc",
     "number": "iufc",
     "float": "fc",
+    "real float": "f",
     "real": "iuf",
     "ordered": "biuf",
     "bool": "b",
     "bits": "biu",
+    "integer": "iu",
 }
 
 
@@ -214,10 +257,12 @@ _WHY_NOT = {
     "any": "it is for numbers",
     "number": "arithmetic is for numbers; for booleans write & | ^ ~, or convert with astype",
     "float": "it is for floating-point numbers",
+    "real float": "it is for real numbers",
     "real": "it is for real numbers",
     "ordered": "complex numbers have no order; compare their real part or modulus",
     "bool": "it is for booleans; compare first, as in x > 0",
     "bits": "it is for integers and booleans",
+    "integer": "it is for integers",
 }
 
 
@@ -228,9 +273,19 @@ def _parameter_names(forward: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(forward).parameters)
 
 
-def _as_functions(derivative: Any) -> tuple[Callable[..., Any], ...]:
-    """A tuple of functions, of which constants are some."""
+def _as_functions(name: str, derivative: Any) -> tuple[Callable[..., Any], ...]:
+    """A tuple of functions, of which constants are some; None among several raises."""
     if derivative is None:
         return ()
     given = derivative if isinstance(derivative, tuple) else (derivative,)
-    return tuple(d if callable(d) else (lambda *_, d=d: d) for d in given)
+    return tuple(
+        _refusing(name, i) if d is None else d if callable(d) else (lambda *_, d=d: d)
+        for i, d in enumerate(given)
+    )
+
+
+def _refusing(name: str, i: int) -> Callable[..., Any]:
+    def refuse(*values: Any) -> Any:
+        raise no_derivative(name, f"none is known in its operand {i}; hand it in as a constant")
+
+    return refuse

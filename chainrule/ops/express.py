@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import GradientError
 from chainrule.ops.elementwise import Elementwise
 from chainrule.ops.notation.render import Plain
-from chainrule.ops.notation.tree import Expression, Name, Number, Unary
+from chainrule.ops.notation.tree import Call, Expression, Name, Number, Unary
 from chainrule.tensor import dtypes
 from chainrule.tensor.graph import Node, leaf
 from chainrule.tensor.tensor import Tensor
@@ -18,7 +19,8 @@ from chainrule.tensor.tensor import Tensor
 def expression(root: Any, names: dict[Node, str]) -> Expression:
     """The expression that computes `root` from the nodes that `names` names.
 
-    Only formulas that are element by element can be put into one another.
+    Only formulas that are element by element can be put into one another. An operation whose
+    formula is only shown goes by its name.
     """
     if not isinstance(root, Tensor):
         return _number(root)
@@ -32,9 +34,11 @@ def _of(node: Node | None, names: dict[Node, str]) -> Expression:
     if node.op is None:
         assert node.value is not None
         return _number(node.value.item())
-    statement = node.op.formula.statements[-1]
     operands = dict(zip(node.op.operand_names, node.inputs, strict=True))
-    return _put(statement.value, {key: _of(n, names) for key, n in operands.items()})
+    values = {key: _of(n, names) for key, n in operands.items()}
+    if node.op.display_only:
+        return Call(node.op.name, tuple(values.values()))
+    return _put(node.op.formula.statements[-1].value, values)
 
 
 def _put(part: Expression, values: dict[str, Expression]) -> Expression:
@@ -63,7 +67,12 @@ def local_derivatives(op: Elementwise) -> list[str]:
     output = Tensor(None, leaf((), dtypes.float64))
     names = {t._node: n for t, n in zip(operands, op.operand_names, strict=True)}
     names[output._node] = "y"
-    return [
-        Plain().write(expression(d(*operands, output), names))  # type: ignore[arg-type]
-        for d in op.derivative
-    ]
+    texts = []
+    for derivative in op.derivative:
+        try:
+            found = derivative(*operands, output)
+        except GradientError:  # an order, in which there is none
+            texts.append("none")
+        else:
+            texts.append(Plain().write(expression(found, names)))  # type: ignore[arg-type]
+    return texts

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import NonFiniteError
+from chainrule.ops.batching import trailing
 from chainrule.ops.declare import linear
 from chainrule.ops.domain import sampled
 from chainrule.ops.operation import operands
@@ -30,6 +31,7 @@ def _require(x: np.ndarray) -> np.ndarray:
     transpose=lambda g, x: g,
     operations=no_cost,
     lower="require_finite",
+    batch=trailing(0),
     samples=lambda: [((sampled(2, 3),), {}), ((sampled(),), {})],
 )
 def require_finite(x: Any, /) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import BoundsError, DTypeError, GradientError, ShapeError
+from chainrule.ops.batched_indexing import ALL, ARRAY, add_each, get_each, set_each
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, linear
 from chainrule.ops.domain import sampled
@@ -21,9 +22,9 @@ from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
 from chainrule.tensor.tensor import Tensor, attach
 
-INTERNAL = ("replace", "getitem", "setitem", "add_at")
+INTERNAL = ("replace", "getitem", "setitem", "add_at", "key_along", "add_to")
 
-_ARRAY = "array"  # stands in a key for the next index array
+_ARRAY, _ALL = ARRAY, ALL
 
 
 def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
@@ -44,6 +45,8 @@ def _static(key: Any, shape: tuple[int, ...]) -> tuple[tuple, list[Tensor]]:
         elif isinstance(part, (Tensor, np.ndarray, list)) or hasattr(part, "__array__"):
             index = as_operand(part) if not isinstance(part, list) else _listed(part)
             if index.dtype == dtypes.bool_:
+                if not index.ndim:
+                    raise DTypeError("a mask without dimensions stands alone, as in x[mask]")
                 masks.append((len(pattern), index.shape))
                 found = np.nonzero(index._concrete("a mask"))
                 pattern.extend([_ARRAY] * len(found))
@@ -75,16 +78,28 @@ def _check_mask(
     if Ellipsis in pattern[:position]:  # then the axes are counted from the right
         start = len(shape) - sum(p is not None for p in pattern[position:])
     covered = shape[start : start + len(mask)]
-    if mask != covered:
-        raise ShapeError(
+    # A mask without elements chooses none, whatever the sizes, as in NumPy.
+    if len(mask) != len(covered) or any(
+        m not in (0, n) for m, n in zip(mask, covered, strict=True)
+    ):
+        raise BoundsError(
             f"a mask has the shape of what it covers: this one is {mask}, and lies on {covered} "
             f"of {shape}"
         )
 
 
+def _truth(key: Any) -> bool | None:
+    """The value of a mask that has no dimensions and is the whole key; None for other keys."""
+    if isinstance(key, tuple) and len(key) == 1:
+        (key,) = key
+    if not isinstance(key, (Tensor, np.ndarray, np.bool_)) or key.shape or key.dtype.kind != "b":
+        return None
+    return bool(as_operand(key)._concrete("a mask"))
+
+
 def _listed(part: list) -> Tensor:
-    array = np.asarray(part)
-    return Tensor(array.astype(np.int64) if array.size == 0 else array)
+    index = asarray(part)
+    return index if index.size else index.astype(dtypes.int64)
 
 
 def _whole(part: Any) -> int | None:
@@ -161,6 +176,7 @@ def _indexed_shape(x: Any, *arrays: Any, pattern: tuple) -> tuple[tuple[int, ...
     ),
     operations=lambda *a, **k: 0,
     lower="gather",
+    batch=get_each,
     samples=lambda: [
         ((sampled(4, 3), (slice(None, None, -2), 1)), {}),
         ((sampled(4, 3), (Ellipsis, None, 0)), {}),
@@ -174,14 +190,23 @@ def getitem(x: Any, key: Any, /) -> Any:
     """x[key]: slices, integers, new axes, an ellipsis, masks and integer arrays, as in NumPy.
 
     Negative steps are allowed. An element that is read several times gets the sum of its
-    derivatives. An index out of range is an error.
+    derivatives. An index out of range is an error. A mask without dimensions puts an axis of size
+    1 in front if it is true, of size 0 if not.
     """
     x = as_operand(x)
+    truth = _truth(key)
+    if truth is not None:
+        x, key = expand_dims(x, 0), slice(0, int(truth))
     pattern, arrays = _static(key, x.shape)
     return (x, *arrays), {"pattern": pattern}
 
 
-getitem.is_view = True
+def _add_part(array: np.ndarray, g: np.ndarray, *, pattern: tuple) -> None:
+    array[_key(pattern, ())] += g
+
+
+getitem.is_view = getitem.checks_values = True
+getitem.add_cotangent = _add_part
 
 
 @attach("__getitem__")
@@ -194,8 +219,16 @@ def _scatter(g: np.ndarray, *arrays: np.ndarray, pattern: tuple, shape: tuple) -
     key = _key(pattern, arrays)
     if not arrays:
         result[key] = g
-    elif len(arrays) == 1 and pattern == (_ARRAY,) and g.ndim == arrays[0].ndim + 1 and g.size:
-        _add_rows(result, arrays[0].reshape(-1), g.reshape(-1, shape[1]))
+    elif g.size and pattern == (_ALL,) * (len(pattern) - len(arrays)) + (_ARRAY,) * len(arrays):
+        # Index arrays along axes side by side are one list of indices along these axes as one.
+        front, end = len(pattern) - len(arrays), len(pattern)
+        place = np.ravel_multi_index(np.broadcast_arrays(*arrays), shape[front:end], mode="wrap")
+        rows = result.reshape(*shape[:front], math.prod(shape[front:end]), *shape[end:])
+        values = g.reshape(*shape[:front], place.size, *shape[end:])
+        if rows.ndim == 1:
+            np.add.at(rows, place.reshape(-1), values)
+        else:
+            _add_rows(np.moveaxis(rows, front, 0), place.reshape(-1), np.moveaxis(values, front, 0))
     else:
         np.add.at(result, key, g)
     return result
@@ -203,7 +236,6 @@ def _scatter(g: np.ndarray, *arrays: np.ndarray, pattern: tuple, shape: tuple) -
 
 def _add_rows(result: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
     """result[rows[i]] += values[i], by sorting the rows: an embedding's gradient."""
-    rows = np.where(rows < 0, rows + len(result), rows)
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -221,6 +253,7 @@ def _add_rows(result: np.ndarray, rows: np.ndarray, values: np.ndarray) -> None:
     ),
     operations=lambda y, g, *arrays, **k: int(np.prod(g.shape)),
     lower="scatter",
+    batch=add_each,
     samples=lambda: [
         ((sampled(3, 2), np.array([0, 2, 2])), {"pattern": (_ARRAY,), "shape": (4, 2)}),
         ((sampled(2, 2),), {"pattern": ((0, None, 2), (1, None, None)), "shape": (4, 3)}),
@@ -235,6 +268,11 @@ def _set_shape(x: Any, v: Any, *arrays: Any, pattern: tuple) -> tuple[tuple[int,
     part, _ = _indexed_shape(x, *arrays, pattern=pattern)
     if broadcast_shapes(v.shape, part) != part:
         raise ShapeError(f"a value of shape {v.shape} does not fit into the part {part}")
+    if v.dtype.kind == "c" and x.dtype.kind != "c":
+        raise DTypeError(
+            f"{x.dtype} would drop the imaginary part of {v.dtype}; write the value's .real, or "
+            "x.astype(cr.complex64) first"
+        )
     return x.shape, x.dtype
 
 
@@ -261,7 +299,7 @@ def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> t
     if part.shape != v.shape:
         part = sum_to(part, v.shape)
     kept = setitem.apply((g, zero, *arrays), {"pattern": pattern})
-    value = part.astype(v.dtype) if dtypes.is_float(v.dtype) else None
+    value = part if dtypes.is_float(v.dtype) else None
     return (kept, value, *(None for _ in arrays))
 
 
@@ -273,6 +311,7 @@ def _set_transpose(g: Tensor, x: Any, v: Any, *arrays: Any, pattern: tuple) -> t
     transpose=_set_transpose,
     operations=lambda *a, **k: 0,
     lower="scatter",
+    batch=set_each,
     samples=lambda: [
         ((sampled(4, 3), (slice(1, 3), 0), sampled(2) + 5), {}),
         ((sampled(4, 3), (np.array([0, 2]),), np.array(1.5)), {}),
@@ -285,14 +324,24 @@ def setitem(x: Any, key: Any, value: Any, /) -> Any:
     pattern, arrays = _static(key, x.shape)
     if isinstance(value, int) and x.dtype.kind in "iu":
         value = asarray(value, dtype=x.dtype)  # refuses what does not fit, and would wrap around
-    value = as_operand(value)
-    if value.dtype.kind == "c" and x.dtype.kind != "c":
+    part = as_operand(value)
+    if part.dtype.kind == "c" and x.dtype.kind != "c":
         raise DTypeError(f"a complex value does not fit into an array of {x.dtype}")
-    return (x, value, *arrays), {"pattern": pattern}
+    python = isinstance(value, (float, complex, list, tuple))
+    if python and dtypes.is_float(part.dtype) and dtypes.is_float(x.dtype):
+        part = asarray(value, dtype=x.dtype)  # Python's numbers have x's precision
+    elif dtypes.is_float(x.dtype) and not dtypes.is_float(part.dtype):
+        part = part.astype(x.dtype)  # so that it is linear in what it is linear in
+    return (x, part, *arrays), {"pattern": pattern}
 
 
 @attach("__setitem__")
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
+    truth = _truth(key)
+    if truth is not None:
+        if not truth:
+            return
+        key = ...
     replace(self, setitem(self, key, value))
 
 
@@ -308,6 +357,8 @@ def replace(target: Tensor, result: Tensor) -> Tensor:
             "operations are recorded: the gradient would belong to neither value. Write "
             "`with cr.no_grad():` around it, or make a new tensor: y = x + 1."
         )
+    if state.batches and result._value is None:
+        state.batches[-1].note_update(target)
     if result.dtype != target.dtype:
         if not np.can_cast(result.dtype, target.dtype, "same_kind"):
             raise DTypeError(
@@ -351,11 +402,14 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Tensor:
             [3.]])
     """
     x, indices = operands(x, indices)
-    return getitem(x, _along(x, indices, normalise_axis(axis, x.ndim)))
+    return getitem(x, key_along(x, indices, normalise_axis(axis, x.ndim), spread=True))
 
 
-def _along(x: Tensor, indices: Tensor, axis: int) -> tuple[Tensor, ...]:
-    """The key that has `indices` along an axis, and each place's own along the others."""
+def key_along(x: Tensor, indices: Tensor, axis: int, spread: bool = False) -> tuple[Tensor, ...]:
+    """The key that has `indices` along an axis, and each place's own along the others.
+
+    With `spread`, the array and the indices are broadcast along the other axes.
+    """
     if indices.ndim != x.ndim:
         raise ShapeError(
             f"indices {indices.shape} along an axis have as many dimensions as the array {x.shape}"
@@ -365,7 +419,7 @@ def _along(x: Tensor, indices: Tensor, axis: int) -> tuple[Tensor, ...]:
         if a == axis:
             grid.append(indices)
         else:
-            size = indices.shape[a] if indices.shape[a] != 1 else n
+            size = n if spread else indices.shape[a]
             shape = tuple(size if i == a else 1 for i in range(x.ndim))
             grid.append(Tensor(np.arange(size).reshape(shape)))
     return tuple(grid)
@@ -375,6 +429,13 @@ def _along(x: Tensor, indices: Tensor, axis: int) -> tuple[Tensor, ...]:
 def gather(x: Any, axis: int, indices: Any, /) -> Tensor:
     """PyTorch's name and argument order for `take_along_axis`."""
     return take_along_axis(x, indices, axis=axis)
+
+
+def add_to(x: Tensor, key: tuple, src: Tensor) -> Tensor:
+    """x with src added at the key, what meets adding up."""
+    pattern, arrays = _static(key, x.shape)
+    _indexed_shape(x, *arrays, pattern=pattern)
+    return x + add_at(src.astype(x.dtype), *arrays, pattern=pattern, shape=x.shape)
 
 
 @located
@@ -392,9 +453,7 @@ def scatter_add(x: Any, axis: int, indices: Any, src: Any, /) -> Tensor:
         raise ShapeError(
             f"each index has a number to add: indices {indices.shape}, and src {src.shape}"
         )
-    pattern, arrays = _static(_along(x, indices, normalise_axis(axis, x.ndim)), x.shape)
-    _indexed_shape(x, *arrays, pattern=pattern)
-    return x + add_at(src.astype(x.dtype), *arrays, pattern=pattern, shape=x.shape)
+    return add_to(x, key_along(x, indices, normalise_axis(axis, x.ndim)), src)
 
 
 @located
@@ -412,6 +471,11 @@ def one_hot(labels: Any, num_classes: int, /, *, dtype: Any = None) -> Tensor:
     kind = dtypes.default_float if dtype is None else dtypes.as_dtype(dtype)
     identity = Tensor(np.eye(num_classes, dtype=kind))
     return take(identity, labels, axis=0)
+
+
+def _embed_each(op: Any, operands: Any, batched: Any, attrs: dict, size: int) -> Any:
+    """One table for all examples is a larger batch of indices; else by the definition."""
+    return NotImplemented if batched[1] else op.apply(operands, attrs)
 
 
 def _check_embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None) -> None:
@@ -435,6 +499,7 @@ def _check_embedding(indices: Tensor, weight: Tensor, *, padding_idx: int | None
 @composite(
     formula="y[…, j] = weight[x[…], j]",
     check=_check_embedding,
+    batch=_embed_each,
     operations=lambda *a, **k: 0,
     lower="gather",
     formula_view=lambda x, weight, y, padding_idx: ({"x": x, "weight": weight}, y),

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ShapeError
+from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import along
 from chainrule.ops.declare import composite, linear
 from chainrule.ops.domain import sampled
-from chainrule.ops.structure import expand_dims, no_cost, reshape
+from chainrule.ops.structure import alike, expand_dims, no_cost, reshape
 from chainrule.tensor import dtypes
-from chainrule.tensor.creation import as_operand
+from chainrule.tensor.creation import as_operand, full
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import normalise_axis
 from chainrule.tensor.tensor import Tensor
@@ -50,8 +51,7 @@ def _split_again(g: Tensor, *xs: Any, axis: int) -> tuple[Tensor, ...]:
     for x in xs:
         stop = start + x.shape[axis]
         key = (*(slice(None),) * axis, slice(start, stop))
-        part = g[key]
-        parts.append(part if part.dtype == x.dtype else part.astype(x.dtype))
+        parts.append(g[key])
         start = stop
     return tuple(parts)
 
@@ -71,6 +71,7 @@ def _several(xs: Any, name: str) -> list[Tensor]:
     transpose=_split_again,
     operations=no_cost,
     lower="concatenate",
+    batch=along("axis"),
     samples=lambda: [
         (([sampled(2, 3), sampled(2, 1) + 1],), {"axis": 1}),
         (([sampled(0, 2), sampled(2, 2)],), {"axis": 0}),
@@ -90,7 +91,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Any:
         axis = 0
     if tensors[0].ndim == 0:
         raise ShapeError("numbers without dimensions have no axis to be joined along; use stack")
-    return tuple(tensors), {"axis": normalise_axis(axis, tensors[0].ndim)}
+    return tuple(alike(*tensors)), {"axis": normalise_axis(axis, tensors[0].ndim)}
 
 
 @located
@@ -121,6 +122,8 @@ def _pad_arguments(x: Tensor, widths: Any) -> tuple[tuple[int, int], ...]:
     if len(widths) == 2 and all(hasattr(w, "__index__") for w in widths):
         widths = (widths,) * x.ndim
     pairs = [(w, w) if hasattr(w, "__index__") else tuple(w) for w in widths]
+    if not all(hasattr(w, "__index__") for pair in pairs for w in pair):
+        raise DTypeError(f"widths are whole numbers, not {widths!r}")
     if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ShapeError(
             f"pad takes a (before, after) pair of widths for each of the {x.ndim} axes of "
@@ -142,6 +145,7 @@ def _pad_arguments(x: Tensor, widths: Any) -> tuple[tuple[int, int], ...]:
     ],
     operations=no_cost,
     lower="pad",
+    batch=lambda op, xs, _, attrs, size: op.apply(xs, {"widths": ((0, 0), *attrs["widths"])}),
     samples=lambda: [((sampled(2, 3), ((1, 0), (0, 2))), {}), ((sampled(2), 1), {})],
 )
 def pad_zeros(x: Any, /, pad_width: Any) -> Any:
@@ -150,26 +154,66 @@ def pad_zeros(x: Any, /, pad_width: Any) -> Any:
     return (x,), {"widths": _pad_arguments(x, pad_width)}
 
 
+def _border(n: int, before: int, after: int, mode: str) -> np.ndarray:
+    """Which element of an axis stands at each place, border included."""
+    places = np.arange(-before, n + after)
+    if n == 0 or (mode == "reflect" and max(before, after) >= n):
+        raise ShapeError(
+            f"an axis of {n} cannot be continued by {before} before and {after} after with "
+            f'mode="{mode}"'
+            + (", which has n − 1 elements to mirror; pad twice" if n else ": there is nothing")
+        )
+    if mode == "reflect":
+        return n - 1 - np.abs(n - 1 - np.abs(places))
+    return np.clip(places, 0, n - 1) if mode == "replicate" else places % n
+
+
 @composite(
-    formula="y = x, within a border of value",
+    formula="y = x, within a border of value, or of what mode continues x by",
     display_only=True,
     operations=no_cost,
-    samples=lambda: [((sampled(2, 3),), {"pad_width": ((1, 0), (0, 2)), "value": 2.0})],
+    samples=lambda: [
+        ((sampled(2, 3),), {"pad_width": ((1, 0), (0, 2)), "value": 2.0}),
+        *(
+            ((sampled(2, 3, 4),), {"pad_width": ((0, 0), (2, 1), (1, 3)), "mode": mode})
+            for mode in ("reflect", "replicate", "circular")
+        ),
+    ],
 )
-def pad(x: Tensor, /, pad_width: Any, value: float = 0.0) -> Tensor:
-    """x within a border of one value.
+def pad(x: Tensor, /, pad_width: Any, value: float = 0.0, *, mode: str = "constant") -> Tensor:
+    """x within a border: of one value, or of x itself, continued.
 
     Args:
         pad_width: one number, one (before, after) pair, or a pair for each axis.
+        value: what the border is made of.
+        mode: "constant"; or "reflect" (mirrored, without the edge itself), "replicate" (the edge
+            again and again), "circular" (from the other end), with PyTorch's names.
+
+    Raises:
+        ShapeError: a mirror would need more elements than there are.
 
     >>> import chainrule as cr
     >>> cr.pad(cr.asarray([1.0]), (1, 2), value=7.0)
     tensor([7., 1., 7., 7.])
+    >>> cr.pad(cr.asarray([1.0, 2.0, 3.0]), 2, mode="reflect")
+    tensor([3., 2., 1., 2., 3., 2., 1.])
     """
+    if mode != "constant":
+        if mode not in ("reflect", "replicate", "circular"):
+            raise DTypeError(
+                f'mode is "constant", "reflect", "replicate" or "circular", not {mode!r}'
+            )
+        if value != 0:
+            raise DTypeError(f'a value is for mode="constant"; mode="{mode}" has none')
+        for axis, (before, after) in enumerate(_pad_arguments(x, pad_width)):
+            if before or after:
+                places = Tensor(_border(x.shape[axis], before, after, mode))
+                x = x[(*(slice(None),) * axis, places)]
+        return x
     inside = pad_zeros(x, pad_width)
     if value == 0:
         return inside
-    border = np.full(inside.shape, value, inside.dtype)
+    border = full(inside.shape, value, dtype=inside.dtype).numpy(copy=True)
     widths = _pad_arguments(x, pad_width)
     border[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, widths, strict=True))] = 0
     return inside + Tensor(border)

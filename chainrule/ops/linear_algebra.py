@@ -10,16 +10,25 @@ import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.arithmetic import maximum, sqrt
+from chainrule.ops.batching import aligned
 from chainrule.ops.declare import bilinear, composite
 from chainrule.ops.domain import sampled
-from chainrule.ops.operation import operands
+from chainrule.ops.operation import conjugate, operands
 from chainrule.ops.reduction import sum
-from chainrule.ops.structure import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
+from chainrule.ops.structure import (
+    broadcast_to,
+    expand_dims,
+    matrix_transpose,
+    permute_dims,
+    reshape,
+    squeeze,
+)
 from chainrule.tensor import dtypes
-from chainrule.tensor.creation import as_operand
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import broadcast_shapes, normalise_axis
 from chainrule.tensor.tensor import Tensor
+
+ALSO_IN = {"linalg": ("matmul", "outer", "tensordot", "vecdot")}
 
 
 def _matmul_shape(a: Any, b: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -48,6 +57,8 @@ def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype != b.dtype:
         dtype = dtypes.promote(a.dtype, b.dtype)
         a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    if a.dtype.kind == "V":  # bfloat16, which NumPy has no products of
+        return np.asarray(_matmul(a.astype(np.float32), b.astype(np.float32))).astype(a.dtype)
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:
         # One large product instead of a stack of small ones.
         rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
@@ -88,6 +99,22 @@ def _matmul_view(a: np.ndarray, b: np.ndarray, y: np.ndarray) -> tuple[dict, np.
     return {"a": np.atleast_2d(a), "b": b[:, None] if b.ndim == 1 else b}, y
 
 
+def _matmul_each(op: Any, operands: Any, batched: Any, attrs: dict, size: int) -> Tensor:
+    """Products of many examples: of vectors with one matrix, one product of matrices."""
+    a, b = operands
+    row, column = a.ndim - batched[0] == 1, b.ndim - batched[1] == 1
+    if not batched[1] and (column or (row and b.ndim == 2)):
+        return matmul(a, b)
+    if not batched[0] and (row or (column and a.ndim == 2)):
+        return matmul(a, b) if not column else matmul(b, a if row else matrix_transpose(a))
+    # Vectors as matrices of one row or one column.
+    a = expand_dims(a, -2) if row else a
+    b = expand_dims(b, -1) if column else b
+    y = op.apply(aligned((a, b), batched, (2, 2)), attrs)
+    y = squeeze(y, -1) if column else y
+    return squeeze(y, -1 if column else -2) if row else y
+
+
 _MATMUL_SHAPES = (
     ((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((5, 2, 3), (3, 4)),
     ((2, 1, 2, 3), (3, 3, 2)), ((3,), (2, 3, 2)), ((2, 2, 3), (3,)), ((2, 0), (0, 3)),
@@ -101,6 +128,7 @@ _MATMUL_SHAPES = (
     transpose=(_by_left, _by_right),  # ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
     operations=lambda y, a, b: 2 * math.prod(y.shape) * a.shape[-1],
     lower="gemm",
+    batch=_matmul_each,
     operator="matmul",
     formula_view=_matmul_view,
     samples=lambda: [
@@ -178,11 +206,17 @@ def _linear_pullback(
     )
 
 
+def _linear_each(op: Any, operands: Any, batched: Any, attrs: dict, size: int) -> Any:
+    """The same weight for every example is a larger batch; else by the definition."""
+    return NotImplemented if any(batched[1:]) else op.apply(operands, attrs)
+
+
 @composite(
     formula="y[…, i] = Σ_j weight[i, j] · x[…, j] + bias[i]",
     kernel=_linear_kernel,
     pullback=_linear_pullback,
     check=_linear_check,
+    batch=_linear_each,
     operations=lambda y, x, weight, *rest: 2 * math.prod(y.shape) * x.shape[-1],
     lower="gemm",
     formula_view=lambda x, weight, bias, y: (
@@ -208,7 +242,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
 
 
 @composite(
-    formula="y[…] = Σ_k a[…, k] · b[…, k]",
+    formula="y[…] = Σ_k conj(a[…, k]) · b[…, k]",
     samples=lambda: [
         ((sampled(2, 3), sampled(3)), {}),
         ((sampled(2, 3), sampled(2, 1)), {"axis": 0}),
@@ -221,11 +255,24 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, /) -> Tensor:
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """The dot product of vectors along an axis: how much two directions agree.
 
+    Of complex vectors, a is conjugated, so that a vector's with itself is its squared length.
+
+    Raises:
+        ShapeError: the vectors differ in length.
+
     >>> import chainrule as cr
     >>> cr.vecdot(cr.asarray([1.0, 2.0]), cr.asarray([3.0, 4.0])).item()
     11.0
     """
-    return sum(a * b, axis)
+    axis = normalise_axis(axis, max(a.ndim, b.ndim)) - max(a.ndim, b.ndim)
+    sizes = [x.shape[axis] if x.ndim >= -axis else None for x in (a, b)]
+    if sizes[0] != sizes[1]:
+        raise ShapeError(
+            f"along axis {axis} the vectors of {a.shape} and {b.shape} differ in length; only the "
+            "other axes broadcast"
+        )
+    products = conjugate(a) * b
+    return sum(products, axis, dtype=products.dtype)
 
 
 @composite(
@@ -266,8 +313,14 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
             raise ShapeError(f"{n} axes of {a.shape} cannot meet {n} of {b.shape}")
         left, right = tuple(range(a.ndim - n, a.ndim)), tuple(range(n))
     else:
-        left = tuple(normalise_axis(i, a.ndim) for i in axes[0])
-        right = tuple(normalise_axis(i, b.ndim) for i in axes[1])
+        if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+            raise DTypeError(f"axes is a whole number or a pair of sequences of axes, not {axes!r}")
+        left, right = (
+            tuple(normalise_axis(i, x.ndim) for i in (n if isinstance(n, (tuple, list)) else (n,)))
+            for n, x in zip(axes, (a, b), strict=True)
+        )
+        if len({*left}) < len(left) or len({*right}) < len(right):
+            raise ShapeError(f"an axis is named twice in {axes}")
     sizes = [a.shape[i] for i in left], [b.shape[i] for i in right]
     if sizes[0] != sizes[1]:
         raise ShapeError(f"the axes to add up over have the sizes {sizes[0]} and {sizes[1]}")
@@ -311,6 +364,7 @@ def dot(a: Any, b: Any, /) -> Tensor:
     samples=lambda: [
         ((sampled(2, 3), sampled(3)), {}),
         ((sampled(2, 3), sampled(2, 3) + 1), {"axis": 0}),
+        ((sampled(1, 2, 3), sampled(2, 1, 3)), {"axis": -2}),
     ],
 )
 def cosine_similarity(a: Tensor, b: Tensor, /, *, axis: int = -1, eps: float = 1e-8) -> Tensor:
@@ -321,17 +375,10 @@ def cosine_similarity(a: Tensor, b: Tensor, /, *, axis: int = -1, eps: float = 1
     0.0
     """
 
+    shape = broadcast_shapes(a.shape, b.shape)
+    a, b = (v if v.shape == shape else broadcast_to(v, shape) for v in (a, b))
+
     def length(v: Tensor) -> Tensor:
         return maximum(sqrt(maximum(sum(v * v, axis), eps * eps)), eps)
 
     return sum(a * b, axis) / (length(a) * length(b))
-
-
-@located
-def norm(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The Euclidean length along an axis, several, or of all elements; its derivative at 0 is 0."""
-    from chainrule.ops.choosing import where
-
-    square = sum(as_operand(x) ** 2, axis, keepdims=keepdims)
-    # The root's slope is infinite at 0, and times 0 gives NaN; PyTorch's convention is 0.
-    return where(square == 0, 0.0, sqrt(where(square == 0, 1.0, square)))

@@ -1,4 +1,4 @@
-"""Normalisation: shifted and scaled to mean 0 and variance 1."""
+"""Normalisation: shifted to mean 0, and scaled to mean square 1."""
 
 from __future__ import annotations
 
@@ -15,68 +15,88 @@ from chainrule.ops.reduction import mean
 from chainrule.ops.structure import reshape, sum_to
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
+from chainrule.tensor.inspection import finfo
 from chainrule.tensor.shapes import normalise_shape
 from chainrule.tensor.tensor import Tensor
 
-INTERNAL = ("standardize",)
+INTERNAL = ("standardize", "one_dtype", "batch_check")
 
 Axes = tuple[int, ...]
 
 
 def _kernel(
-    x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None, *, axes: Axes, eps: float
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None,
+    *, axes: Axes, eps: float, centre: bool,
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:  # fmt: skip
     """y, leaving x̂ = (x − μ) / √(σ² + ε) and the divisor's inverse."""
-    centred = x - x.mean(axes, keepdims=True)
+    wide = _wider(x.dtype)
+    source = x.astype(wide, copy=False)
     n = math.prod(x.shape[a] for a in axes)
+    centred = source - source.mean(axes, keepdims=True) if centre and n else source
     inverse = np.square(centred).sum(axes, keepdims=True)
     inverse *= 1 / n if n else math.nan
     inverse += eps
     np.sqrt(inverse, inverse)
     np.divide(1, inverse, inverse)
-    centred *= inverse
-    y = centred.copy() if weight is None else centred * weight
+    standard = np.multiply(centred, inverse, centred if centre else None)
+    y = standard.copy() if weight is None else standard * weight
     if bias is not None:
         y += bias
-    return y, (centred, inverse)
+    return y.astype(x.dtype, copy=False), (standard, inverse)
 
 
 def _pullback(
     wanted: Any, g: np.ndarray, x: np.ndarray, weight: Any, bias: Any,
-    *, y: Any, residual: Any, axes: Axes, eps: float,
+    *, y: Any, residual: Any, axes: Axes, eps: float, centre: bool,
 ) -> tuple[np.ndarray | None, ...]:  # fmt: skip
     """With h = g · weight: ∂L/∂x = (h − mean(h) − x̂ · mean(h · x̂)) / √(σ² + ε)."""
     standard, inverse = residual
     dx = dw = db = None
-    if wanted[0]:
-        h = g if weight is None else g * weight
-        dx = h - h.mean(axes, keepdims=True)
+    if wanted[0] and not x.size:
+        dx = np.zeros(x.shape, x.dtype)
+    elif wanted[0]:
+        h = g.astype(standard.dtype, copy=False)
+        h = h if weight is None else h * weight
+        dx = h - h.mean(axes, keepdims=True) if centre else h.copy()
         dx -= standard * (h * standard).mean(axes, keepdims=True)
         dx *= inverse
+        dx = dx.astype(x.dtype, copy=False)
     if wanted[1]:
-        dw = sum_to.forward(g * standard, shape=weight.shape)
+        dw = sum_to.forward(g * standard, shape=weight.shape).astype(weight.dtype, copy=False)
     if wanted[2]:
         db = sum_to.forward(g, shape=bias.shape)
     return dx, dw, db
 
 
+def _wider(dtype: np.dtype) -> np.dtype:
+    """What squares are added up in: float32 for the half precisions, which end at 65504 or have
+    three digits."""
+    return dtypes.float32 if dtype.itemsize == 2 else dtype
+
+
+def _in(x: Tensor, dtype: np.dtype) -> Tensor:
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
 def _view(
-    x: np.ndarray, weight: Any, bias: Any, y: np.ndarray, axes: Axes, eps: float
-) -> tuple[dict, np.ndarray]:
+    x: np.ndarray, weight: Any, bias: Any, y: np.ndarray, axes: Axes, eps: float,
+    centre: bool = True,
+) -> tuple[dict, np.ndarray]:  # fmt: skip
     """The axes behind one another as the last one, k."""
     kept = [a for a in range(x.ndim) if a not in axes]
 
     def last(v: Any) -> np.ndarray:
         whole = np.broadcast_to(v, x.shape).transpose(*kept, *axes)
-        return whole.reshape(*(x.shape[a] for a in kept), -1)
+        return whole.reshape(*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in axes))
 
     scale = 1.0 if weight is None else weight
     shift = 0.0 if bias is None else bias
-    return {"x": last(x), "w": last(scale), "b": last(shift), "ε": eps}, last(y)
+    parts = {"x": last(x), "w": last(scale), "b": last(shift), "ε": eps, "c": float(centre)}
+    return parts, last(y)
 
 
 @composite(
-    formula="μ[…] = (Σ_k x[…, k]) / |k|; v[…] = (Σ_k (x[…, k] − μ[…])²) / |k|; "
+    formula="μ[…] = c · (Σ_k x[…, k]) / |k|; v[…] = (Σ_k (x[…, k] − μ[…])²) / |k|; "
     "y[…, k] = w[…, k] · (x[…, k] − μ[…]) / √(v[…] + ε) + b[…, k]",
     kernel=_kernel,
     pullback=_pullback,
@@ -87,6 +107,7 @@ def _view(
         ((sampled(3, 4), sampled(4), sampled(4)), {"axes": (1,), "eps": 1e-5}),
         ((sampled(3, 4, 2), sampled(4, 1)), {"axes": (0, 2), "eps": 1e-3}),
         ((sampled(2, 3),), {"axes": (0, 1), "eps": 1e-5}),
+        ((sampled(3, 4), sampled(4), sampled(4)), {"axes": (1,), "eps": 1e-5, "centre": False}),
     ],
     source="Ioffe, Szegedy 2015, arXiv:1502.03167; Ba, Kiros, Hinton 2016, arXiv:1607.06450",
 )
@@ -98,15 +119,21 @@ def standardize(
     *,
     axes: Axes,
     eps: float,
+    centre: bool = True,
 ) -> Tensor:
-    """(x − mean) / √(variance + eps) over axes, times weight, plus bias."""
-    centred = x - mean(x, axes, keepdims=True)
+    """(x − mean) / √(variance + eps) over axes, times weight, plus bias.
+
+    Without `centre` nothing is subtracted: x / √(mean square + eps).
+    """
+    wide = _in(x, _wider(x.dtype))
+    centred = wide - mean(wide, axes, keepdims=True) if centre else wide
     y = centred / sqrt(mean(centred * centred, axes, keepdims=True) + eps)
     y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    y = y if bias is None else y + bias
+    return _in(y, x.dtype)
 
 
-def _one_dtype(*given: Tensor | None) -> None:
+def one_dtype(*given: Tensor | None) -> None:
     present = [o.dtype for o in given if o is not None]
     if len(set(present)) > 1 or not dtypes.is_float(present[0]):
         raise DTypeError(
@@ -115,11 +142,16 @@ def _one_dtype(*given: Tensor | None) -> None:
         )
 
 
+def _last_axes(x: Any, normalized_shape: Axes) -> Axes:
+    return tuple(range(x.ndim - len(normalized_shape), x.ndim))
+
+
 def _layer_arguments(
     x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
-    given = [None if o is None else as_operand(o) for o in (x, weight, bias)]
-    return tuple(given), {"normalized_shape": normalise_shape(normalized_shape), "eps": eps}
+    affine = [None if o is None else as_operand(o) for o in (weight, bias)]
+    attrs = {"normalized_shape": normalise_shape(normalized_shape), "eps": eps}
+    return (as_operand(x), *affine), attrs
 
 
 def _layer_check(x: Tensor, *affine: Tensor | None, normalized_shape: Axes, eps: float) -> None:
@@ -132,7 +164,7 @@ def _layer_check(x: Tensor, *affine: Tensor | None, normalized_shape: Axes, eps:
     for name, operand in zip(("weight", "bias"), affine, strict=True):
         if operand is not None and operand.shape != normalized_shape:
             raise ShapeError(f"the {name} has the shape {operand.shape}, not {normalized_shape}")
-    _one_dtype(x, *affine)
+    one_dtype(x, *affine)
 
 
 @composite(
@@ -143,7 +175,7 @@ def _layer_check(x: Tensor, *affine: Tensor | None, normalized_shape: Axes, eps:
     operations=lambda y, x, *rest, **attrs: 8 * math.prod(x.shape),
     lower="normalise",
     formula_view=lambda x, weight, bias, y, normalized_shape, eps: _view(
-        x, weight, bias, y, tuple(range(x.ndim - len(normalized_shape), x.ndim)), eps
+        x, weight, bias, y, _last_axes(x, normalized_shape), eps
     ),
     samples=lambda: [
         ((sampled(3, 4), (4,), sampled(4), sampled(4)), {}),
@@ -163,11 +195,56 @@ def layer_norm(
         weight, bias: of that shape, or None.
         eps: keeps the root away from 0.
     """
-    axes = tuple(range(x.ndim - len(normalized_shape), x.ndim))
-    return standardize(x, weight, bias, axes=axes, eps=eps)
+    return standardize(x, weight, bias, axes=_last_axes(x, normalized_shape), eps=eps)
 
 
-def _batch_check(
+def _rms_arguments(x: Any, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Any:
+    scale = None if weight is None else as_operand(weight)
+    attrs = {"normalized_shape": normalise_shape(normalized_shape), "eps": eps}
+    return (as_operand(x), scale), attrs
+
+
+def _smallest(x: Any, eps: float | None) -> float:
+    return finfo(x.dtype).eps if eps is None else eps
+
+
+@composite(
+    formula="m[…] = (Σ_k x[…, k]²) / |k|; y[…, k] = w[…, k] · x[…, k] / √(m[…] + ε)",
+    arguments=_rms_arguments,
+    check=lambda x, weight, **attrs: _layer_check(x, weight, None, **attrs),
+    operations=lambda y, x, *rest, **attrs: 6 * math.prod(x.shape),
+    lower="normalise",
+    formula_view=lambda x, weight, y, normalized_shape, eps: _view(
+        x, weight, None, y, _last_axes(x, normalized_shape), _smallest(x, eps)
+    ),
+    samples=lambda: [
+        ((sampled(3, 4), (4,), sampled(4)), {}),
+        ((sampled(2, 3, 4), (3, 4)), {"eps": 1e-3}),
+        ((sampled(3), 3), {}),
+        ((np.zeros((0, 3)), 3), {}),
+    ],
+    source="Zhang, Sennrich 2019, arXiv:1910.07467",
+)
+def rms_norm(
+    x: Tensor, weight: Tensor | None, /, *, normalized_shape: Axes, eps: float | None
+) -> Tensor:
+    """Each example divided by the root of its mean square over its last axes.
+
+    Args:
+        x: (…, *normalized_shape).
+        normalized_shape: the sizes of the axes that the mean is taken over.
+        weight: of that shape, or None.
+        eps: keeps the root away from 0; None is the dtype's own, such as 1.19e-7 for float32.
+
+    >>> import chainrule as cr
+    >>> cr.rms_norm(cr.asarray([3.0, 4.0, 0.0, 0.0]), 4)
+    tensor([1.2, 1.6, 0. , 0. ])
+    """
+    axes = _last_axes(x, normalized_shape)
+    return standardize(x, weight, axes=axes, eps=_smallest(x, eps), centre=False)
+
+
+def batch_check(
     x: Tensor, average: Tensor | None, variance: Tensor | None, *affine: Tensor | None, eps: float
 ) -> None:
     if x.ndim < 2:
@@ -181,7 +258,7 @@ def _batch_check(
             )
     if (average is None) != (variance is None):
         raise ShapeError("mean and variance are given together, or neither")
-    _one_dtype(x, average, variance, *affine)
+    one_dtype(x, average, variance, *affine)
 
 
 def _batch_view(
@@ -206,7 +283,7 @@ def _batch_view(
 
 @composite(
     formula="y[c, k] = w[c] · (x[c, k] − μ[c]) / √(v[c] + ε) + b[c]",
-    check=_batch_check,
+    check=batch_check,
     operations=lambda y, x, *rest, **attrs: 8 * math.prod(x.shape),
     lower="normalise",
     formula_view=_batch_view,

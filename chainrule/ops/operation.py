@@ -14,12 +14,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from chainrule.errors import ChainruleError, DTypeError, GradientError, ShapeError
+from chainrule.ops.batching import Rule, one_by_one
 from chainrule.places import show, user_place
 from chainrule.tensor import debug, dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import FULL, OFF, Node, constant, describe_only, recording, state
-from chainrule.tensor.locate import fail
+from chainrule.tensor.locate import FOREIGN, about_steps, bare, fail, ours, tell_of
 from chainrule.tensor.tensor import Tensor, node_of, share
 
 registry: dict[str, Operation] = {}
@@ -43,13 +44,18 @@ class Operation:
         samples: () -> list of (operands, keywords) that the suite tests it on.
         source: where the formula or its derivative is from, if not from a school book.
         display_only: the formula is shown and not evaluated; `property` names the check instead.
+        batching: how it runs on many examples at once (see `chainrule.ops.batching`).
     """
 
     differentiable = True
     is_view = False
+    checks_values = False  # it refuses some indices, which no derivative of it does
     checks_shapes_first = True
     definition: Callable[..., Tensor] | None = None
     choice: Callable[..., Tensor] | None = None
+    add_cotangent: Callable[..., None] | None = None
+    """(array, g, **attrs) of an operation that reads part of its only operand: adds the cotangent
+    of the operand to an array, in place. Its other parts need not be written for each."""
     kind = "operation"
 
     def __init__(
@@ -67,6 +73,7 @@ class Operation:
         operator: str | None = None,
         formula_view: Callable[..., Any] | None = None,
         display_only: bool = False,
+        batch: Rule | None = None,
         doc: str | None = None,
         source: str | None = None,
     ) -> None:
@@ -85,9 +92,11 @@ class Operation:
         self.operator = operator
         self.formula_view = formula_view
         self.display_only = display_only
+        self.batching = batch
         self.source = source
         self.__doc__ = doc
         self._saves: dict[Any, tuple[bool, ...]] = {}
+        self.natives: dict[Any, Any] = {}  # see chainrule.ops.native
         place = user_place()
         self.__module__ = self._declared_in()
         if name in registry and registry[name].__module__ != self.__module__:
@@ -131,8 +140,8 @@ class Operation:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         try:
             inputs, attrs = self.arguments(*args, **kwargs)
-        except (ChainruleError, TypeError) as error:
-            self.fail(error)
+        except (ChainruleError, *FOREIGN) as error:
+            self.fail(error, *args, **kwargs)
         return self.apply(inputs, attrs)
 
     def arguments(self, *args: Any, **kwargs: Any) -> tuple[tuple, dict]:
@@ -174,14 +183,14 @@ class Operation:
                 return self._trace(inputs, attrs)
             if self.checks_shapes_first:
                 self.shape(*inputs, **attrs)
-            if debug.level:
+            if debug.observers:
                 value, residual = debug.run(self, values, attrs)
             elif state.quiet:
                 value, residual = self.run(values, attrs)
             else:
                 with np.errstate(all="ignore"):
                     value, residual = self.run(values, attrs)
-        except (ChainruleError, ValueError, TypeError, IndexError, OverflowError) as error:
+        except (ChainruleError, *FOREIGN) as error:
             self._fail_on(error, inputs, attrs)
         if type(value) is not np.ndarray:
             value = np.asarray(value)
@@ -245,11 +254,7 @@ class Operation:
         node = Node(self, nodes, attrs, value.shape, value.dtype, needs)
         node.wanted, node.saved = wanted, [*values, value, residual]
         node.value, node.place = value, user_place(3)
-        node.versions = tuple(
-            (o._base, o._base.version)
-            for o in inputs
-            if isinstance(o, Tensor) and o._base is not None
-        )
+        node.versions = _versions(inputs)
         return Tensor(value, node)
 
     def _choose(self, inputs: Sequence[Operand], value: np.ndarray, attrs: dict) -> np.ndarray:
@@ -266,7 +271,7 @@ class Operation:
             if self.definition is not None and not tracer.keeps(self):
                 return self.expand(lifted, attrs)  # type: ignore[attr-defined]
             return self._trace(lifted, attrs)
-        except (ChainruleError, ValueError, TypeError, IndexError, OverflowError) as error:
+        except (ChainruleError, *FOREIGN) as error:
             self._fail_on(error, lifted, attrs)
 
     def scalar_dtype(self, inputs: Sequence[Operand]) -> np.dtype | None:
@@ -283,6 +288,9 @@ class Operation:
         nodes = tuple(_node_for(operand, numbers) for operand in inputs)
         node = Node(self, nodes, attrs, shape, dtype, needs)
         node.wanted, node.place = wanted, user_place(3)
+        node.versions = _versions(inputs)
+        if self.checks_values and state.batches:
+            state.batches[-1].checked.append(node)
         result = Tensor(None, node)
         residual = None
         if self.choice is not None and needs:
@@ -293,6 +301,28 @@ class Operation:
         ]
         node.saved += [node, residual]
         return result
+
+    def again(self, inputs: Sequence[Operand], attrs: dict[str, Any]) -> Tensor:
+        """Run with other operands, as a function of them all whose derivative this has."""
+        return self.apply(inputs, attrs)
+
+    def batch(
+        self,
+        operands: Sequence[Operand],
+        batched: Sequence[bool],
+        attrs: dict[str, Any],
+        size: int,
+    ) -> Tensor:
+        """Run on many examples at once.
+
+        Args:
+            operands: those that are `batched` hold `size` examples along their first axis.
+            attrs: as for one example.
+
+        The result has the examples along its first axis, too.
+        """
+        rule = self.batching if self.batching is not None and size else one_by_one
+        return rule(self, operands, batched, attrs, size)
 
     # Differentiating
 
@@ -411,23 +441,21 @@ class Operation:
 
     # Failing
 
-    def fail(self, error: BaseException) -> NoReturn:
-        """Raise the error with the operation, the module path and the user's line in front."""
-        if isinstance(error, TypeError) and not isinstance(error, ChainruleError):
-            mine = f"{getattr(self.arguments, '__name__', '')}()"
-            error = DTypeError(str(error).replace(mine, "it") + self.usage())
+    def fail(self, error: BaseException, *args: Any, **named: Any) -> NoReturn:
+        """Raise the error with the operation, the module path and the user's line in front; an
+        error of Python's as one of ours, which tells what was given."""
+        if not isinstance(error, ChainruleError):
+            mine = getattr(self.arguments, "__name__", "")
+            error = ours(error, mine, self.usage(), tell_of(args, named))
         fail(self.name, error)
 
     def usage(self) -> str:
         """How it is called, for the end of a message."""
-        import inspect
+        import sys
 
-        try:
-            signature = inspect.signature(self)
-        except (TypeError, ValueError):
-            return ""
-        bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-        return f". Write cr.{self.name}{inspect.Signature(bare)}"
+        space = getattr(sys.modules.get(self.__module__), "NAMESPACE", None)
+        name = f"{space}.{self.name}" if space else self.name
+        return f"cr.{name}{bare(self)}"
 
     def _fail_on(self, error: Exception, inputs: Sequence[Operand], attrs: dict) -> NoReturn:
         """An error of NumPy's becomes the shape rule's, which knows what to say."""
@@ -437,9 +465,18 @@ class Operation:
             self.shape(*inputs, **attrs)
         except ChainruleError as better:
             self.fail(better)
-        shapes = self.checks_shapes_first and isinstance(error, (ValueError, IndexError))
-        kind = ShapeError if shapes else DTypeError
-        self.fail(kind(f"{error}; the operands are {describe(inputs)}"))
+        except FOREIGN:
+            pass  # what went wrong first is said
+        if isinstance(error, (ValueError, IndexError)) and not about_steps(error):
+            kind = ShapeError if self.checks_shapes_first else DTypeError
+            self.fail(kind(f"{error}; the operands are {describe(inputs)}"))
+        self.fail(error, *inputs, **attrs)
+
+
+def _versions(inputs: Sequence[Operand]) -> tuple[tuple[Cell, int], ...]:
+    """(cell, its version) of all operands that are, or look into, a parameter or buffer."""
+    bases = [o._base for o in inputs if isinstance(o, Tensor) and o._value is not None]
+    return tuple((base, base.version) for base in bases if base is not None)
 
 
 def _differentiable(operand: Operand) -> bool:
@@ -480,6 +517,18 @@ def describe(inputs: Sequence[Operand]) -> str:
 def operands(*args: Any) -> tuple:
     """Tensors from what the user wrote."""
     return tuple(a if isinstance(a, Tensor) else as_operand(a) for a in args)
+
+
+def conjugate(x: Tensor) -> Tensor:
+    """The complex conjugate; a real number itself, not a copy."""
+    return x.conj() if x.dtype.kind == "c" else x
+
+
+def as_dtype_of(x: Tensor, like: Tensor) -> Tensor:
+    """A derivative in the dtype of what it belongs to: of a real number, the real part."""
+    if x.dtype.kind == "c" and like.dtype.kind != "c":
+        x = x.real
+    return x if x.dtype == like.dtype else x.astype(like.dtype)
 
 
 def no_derivative(name: str, reason: str) -> GradientError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import along, trailing
 from chainrule.ops.declare import composite, constant_op, linear
 from chainrule.ops.domain import sampled
 from chainrule.ops.linear_algebra import matmul
@@ -15,25 +17,29 @@ from chainrule.ops.operation import operands
 from chainrule.ops.reduction import sum
 from chainrule.ops.windows import formula_names, places, windows
 from chainrule.tensor import dtypes
-from chainrule.tensor.shapes import pair
+from chainrule.tensor.shapes import is_whole, pair, sizes
 from chainrule.tensor.tensor import Tensor
 
-INTERNAL = ("pool_places", "pool_pick", "pool_spread", "place_dtype")
+INTERNAL = (
+    "pool_places", "pool_pick", "pool_spread", "place_dtype", "pool_window", "check_images",
+    "averages", "window_counts", "target_size",
+)  # fmt: skip
 
 Pair = tuple[int, int]
 
 
-def _window(
+def pool_window(
     size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> dict[str, Any]:
-    """The window's attributes as pairs, and the padding on each side.
+    """The window's attributes as one number for each axis, and the padding on each side.
 
     With `ceil_mode` the last window may hang over the edge, but must begin inside of the image or
     its padding before (PyTorch's rule).
     """
-    kernel = pair(kernel_size, "kernel_size")
-    steps = kernel if stride is None else pair(stride, "stride")
-    before, apart = pair(padding, "padding"), pair(dilation, "dilation")
+    rank = len(size)
+    kernel = sizes(kernel_size, rank, "kernel_size")
+    steps = kernel if stride is None else sizes(stride, rank, "stride")
+    before, apart = sizes(padding, rank, "padding"), sizes(dilation, rank, "dilation")
     if min(*kernel, *steps, *apart) < 1 or min(before) < 0:
         raise ShapeError(
             f"a window of {kernel}, stride {steps}, dilation {apart} and padding {before}: all are "
@@ -60,14 +66,19 @@ def _window(
     return {"kernel": kernel, "stride": steps, "dilation": apart, "padding": tuple(edges)}
 
 
-def _check(x: Tensor, **attrs: Any) -> None:
-    if x.ndim not in (3, 4):
+def check_images(rank: int, x: Tensor) -> None:
+    """What pooling over `rank` axes takes."""
+    if x.ndim not in (rank + 1, rank + 2):
+        axes = {1: "length", 2: "height, width", 3: "depth, height, width"}[rank]
         raise ShapeError(
-            f"the input is (batch, channels, height, width) or one image without the batch, not "
-            f"{x.shape}"
+            f"the input is (batch, channels, {axes}) or one image without the batch, not {x.shape}"
         )
     if not dtypes.is_float(x.dtype):
         raise DTypeError(f"pooling is for floating-point images, and this is {x.dtype}")
+
+
+def _check(x: Tensor, **attrs: Any) -> None:
+    check_images(2, x)
 
 
 # The winner of each window, as its number among the window's pixels in reading order
@@ -196,6 +207,7 @@ def _operations(y: Any, x: Any, *rest: Any, kernel: Pair, **attrs: Any) -> int:
     reason="a place jumps, and is flat in between",
     operations=_operations,
     lower="pool_places",
+    batch=trailing(2),
     samples=lambda: _window_samples(of="x"),
 )
 def pool_places(x: Any, /, *, kernel: Pair, stride: Pair, dilation: Pair, padding: Any) -> Any:
@@ -216,6 +228,7 @@ def pool_places(x: Any, /, *, kernel: Pair, stride: Pair, dilation: Pair, paddin
     ),
     operations=_operations,
     lower="pool_pick",
+    batch=along(),
     samples=lambda: _window_samples(of="xw"),
 )
 def pool_pick(
@@ -235,6 +248,7 @@ def pool_pick(
     transpose=lambda h, g, which, *, size, **window: (pool_pick(h, which, **window), None),
     operations=_operations,
     lower="pool_spread",
+    batch=along(),
     samples=lambda: _window_samples(of="gw"),
 )
 def pool_spread(
@@ -248,7 +262,7 @@ def pool_spread(
 
 
 def _max_kernel(x: np.ndarray, **attrs: Any) -> tuple[np.ndarray, tuple[np.ndarray]]:
-    best, which = _best(x, **_window(x.shape[-2:], **attrs))
+    best, which = _best(x, **pool_window(x.shape[-2:], **attrs))
     return best, (which,)
 
 
@@ -256,11 +270,11 @@ def _max_pullback(
     wanted: Any, g: np.ndarray, x: np.ndarray, *, y: Any, residual: Any, **attrs: Any
 ) -> tuple[np.ndarray]:
     (which,) = residual
-    return (_spread(g, which, size=x.shape[-2:], **_window(x.shape[-2:], **attrs)),)
+    return (_spread(g, which, size=x.shape[-2:], **pool_window(x.shape[-2:], **attrs)),)
 
 
 def _view(x: np.ndarray, y: np.ndarray, **attrs: Any) -> tuple[dict, np.ndarray]:
-    window = _window(x.shape[-2:], **attrs)
+    window = pool_window(x.shape[-2:], **attrs)
     return {"x": x, "w": np.zeros(window["kernel"]), **formula_names(**window)}, y
 
 
@@ -290,13 +304,21 @@ def max_pool2d(
     >>> cr.max_pool2d(cr.reshape(cr.arange(4.0), (1, 2, 2)), 2).item()
     3.0
     """
-    window = _window(x.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
+    window = pool_window(x.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
     return pool_pick(x, pool_places(x, **window), **window)
 
 
-def _counts(size: Any, window: dict[str, Any], count_include_pad: bool) -> np.ndarray:
-    """How many pixels each window has, (rows, columns): what its sum is divided by."""
-    sides = []
+def window_counts(
+    size: Any, window: dict[str, Any], count_include_pad: bool, divisor_override: Any = None
+) -> np.ndarray:
+    """What the sum of each window, (rows, columns), is divided by: how many pixels it has."""
+    if divisor_override is not None:
+        if not is_whole(divisor_override):
+            raise DTypeError(f"divisor_override is a whole number, not {divisor_override!r}")
+        if not int(divisor_override):
+            raise ShapeError("divisor_override is not 0: nothing is divided by it")
+        return np.full(places(size, **window), float(divisor_override))
+    sides: list[np.ndarray] = []
     for n, k, s, (before, _), places_ in zip(
         size, window["kernel"], window["stride"], window["padding"], places(size, **window),
         strict=True,
@@ -305,7 +327,7 @@ def _counts(size: Any, window: dict[str, Any], count_include_pad: bool) -> np.nd
         # What hangs over the edge by `ceil_mode` never counts: beyond the padding there is nothing.
         low, high = (-before, n + before) if count_include_pad else (0, n)
         sides.append(np.minimum(start + k, high) - np.maximum(start, low))
-    return sides[0][:, None] * sides[1]
+    return reduce(np.multiply.outer, sides)
 
 
 @composite(
@@ -316,12 +338,15 @@ def _counts(size: Any, window: dict[str, Any], count_include_pad: bool) -> np.nd
         math.prod(y.shape) * math.prod(pair(kernel_size, "kernel_size"))
     ),
     lower="pool",
-    formula_view=lambda x, y, count_include_pad, **attrs: (
+    formula_view=lambda x, y, count_include_pad, divisor_override, **attrs: (
         {
             **_view(x, y, dilation=1, **attrs)[0],
             "w": np.ones(pair(attrs["kernel_size"], "kernel_size")),
-            "n": _counts(
-                x.shape[-2:], _window(x.shape[-2:], dilation=1, **attrs), count_include_pad
+            "n": window_counts(
+                x.shape[-2:],
+                pool_window(x.shape[-2:], dilation=1, **attrs),
+                count_include_pad,
+                divisor_override,
             ),
         },
         y,
@@ -330,30 +355,46 @@ def _counts(size: Any, window: dict[str, Any], count_include_pad: bool) -> np.nd
         ((sampled(2, 3, 4, 6), 2), {}),
         ((sampled(2, 5, 7), (3, 2)), {"stride": 2, "padding": 1, "ceil_mode": True}),
         ((sampled(1, 1, 6, 6), 3), {"padding": 1, "count_include_pad": False}),
+        ((sampled(1, 1, 4, 6), 2), {"divisor_override": 3}),
     ],
 )
 def avg_pool2d(
     x: Tensor, /, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-    count_include_pad: bool = True,
+    count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The mean of each window.
+
+    Args:
+        count_include_pad: whether the zeros of the padding count as pixels.
+        divisor_override: what the sum is divided by, in place of the number of pixels.
 
     >>> import chainrule as cr
     >>> cr.avg_pool2d(cr.reshape(cr.arange(4.0), (1, 2, 2)), 2).item()
     1.5
     """
-    window = _window(x.shape[-2:], kernel_size, stride, padding, 1, ceil_mode)
-    counts = _counts(x.shape[-2:], window, count_include_pad)
+    window = pool_window(x.shape[-2:], kernel_size, stride, padding, 1, ceil_mode)
+    counts = window_counts(x.shape[-2:], window, count_include_pad, divisor_override)
     kernel = window.pop("kernel")
     return sum(windows(x, kernel, **window), (-4, -3)) * Tensor((1 / counts).astype(x.dtype))
 
 
-def _averages(n: int, parts: int, dtype: Any) -> np.ndarray:
+def averages(n: int, parts: int, dtype: Any) -> np.ndarray:
     """The matrix (parts, n) that takes means of ⌊i n / parts⌋ … ⌈(i + 1) n / parts⌉ − 1."""
     i = np.arange(parts)[:, None]
     j = np.arange(n)
     inside = (j >= i * n // parts) & (j < -(-(i + 1) * n // parts))
     return (inside / inside.sum(1, keepdims=True)).astype(dtype)
+
+
+def target_size(x: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
+    """The size that is asked for; None keeps an axis as it is."""
+    given = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * rank
+    if len(given) == rank:
+        given = [n if m is None else m for n, m in zip(x.shape[-rank:], given, strict=True)]
+    size = sizes(tuple(given), rank, "output_size")
+    if min(size) < 1 or 0 in x.shape[-rank:]:
+        raise ShapeError(f"an image of {x.shape[-rank:]} cannot be pooled to {size}")
+    return size
 
 
 @composite(
@@ -364,8 +405,8 @@ def _averages(n: int, parts: int, dtype: Any) -> np.ndarray:
     formula_view=lambda x, y, output_size: (
         {
             "x": x,
-            "a": _averages(x.shape[-2], y.shape[-2], np.float64),
-            "b": _averages(x.shape[-1], y.shape[-1], np.float64),
+            "a": averages(x.shape[-2], y.shape[-2], np.float64),
+            "b": averages(x.shape[-1], y.shape[-1], np.float64),
         },
         y,
     ),
@@ -374,13 +415,13 @@ def _averages(n: int, parts: int, dtype: Any) -> np.ndarray:
 def adaptive_avg_pool2d(x: Tensor, /, output_size: Any) -> Tensor:
     """The means of as many windows as make an image of a size: A x Bᵀ with two averaging matrices.
 
+    In `output_size`, None keeps an axis as it is.
+
     >>> import chainrule as cr
     >>> cr.adaptive_avg_pool2d(cr.ones((1, 3, 7, 5)), 1).shape
     (1, 3, 1, 1)
     """
-    rows, columns = pair(output_size, "output_size")
-    if min(rows, columns) < 1 or 0 in x.shape[-2:]:
-        raise ShapeError(f"an image of {x.shape[-2:]} has no means in {rows}×{columns} windows")
-    down = Tensor(_averages(x.shape[-2], rows, x.dtype))
-    across = Tensor(np.ascontiguousarray(_averages(x.shape[-1], columns, x.dtype).T))
+    rows, columns = target_size(x, output_size, 2)
+    down = Tensor(averages(x.shape[-2], rows, x.dtype))
+    across = Tensor(np.ascontiguousarray(averages(x.shape[-1], columns, x.dtype).T))
     return matmul(matmul(down, x), across)

@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.errors import CompileError, DTypeError, ShapeError
 from chainrule.ops.arithmetic import floor, minimum
+from chainrule.ops.batching import trailing
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, constant_op
 from chainrule.tensor import dtypes, generator
@@ -107,8 +108,8 @@ def uniform(
     (2, 3)
     """
     size, kind = normalise_shape(shape), _floating(dtype)
-    key, counter = _source(generator).take(math.prod(size) * (2 if kind == dtypes.float64 else 1))
-    drawn = random_uniform(key=key, counter=counter, shape=size, dtype=kind)
+    each = 2 if kind == dtypes.float64 else 1
+    drawn = _drawn(random_uniform, generator, lambda n: each * n, size, dtype=kind)
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and (low, high) == (0, 1):
         return drawn
     return drawn * (high - low) + low
@@ -120,9 +121,8 @@ def normal(
 ) -> Tensor:
     """Numbers from the normal distribution. Derivatives flow to `mean` and `std`."""
     size, kind = normalise_shape(shape), _floating(dtype)
-    words = (math.prod(size) + 1) * (2 if kind == dtypes.float64 else 1)
-    key, counter = _source(generator).take(words)
-    drawn = random_normal(key=key, counter=counter, shape=size, dtype=kind)
+    each = 2 if kind == dtypes.float64 else 1
+    drawn = _drawn(random_normal, generator, lambda n: each * (n + 1), size, dtype=kind)
     plain = isinstance(mean, (int, float)) and isinstance(std, (int, float))
     if isinstance(std, (int, float)) and not std >= 0:
         raise DTypeError(f"a standard deviation is at least 0, not {std!r}")
@@ -133,9 +133,7 @@ def normal(
 def bernoulli(p: float = 0.5, shape: Any = (), *, generator: Any = None) -> Tensor:
     """Booleans that are true with probability p."""
     _probability(p)
-    size = normalise_shape(shape)
-    key, counter = _source(generator).take(math.prod(size))
-    return random_keep(key=key, counter=counter, shape=size, p=float(p))
+    return _drawn(random_keep, generator, lambda n: n, normalise_shape(shape), p=float(p))
 
 
 @located
@@ -160,6 +158,19 @@ def permutation(n: int, /, *, generator: Any = None) -> Tensor:
     return Tensor(np.argsort(unit._concrete("a permutation"), kind="stable"))
 
 
+def _drawn(op: Any, given: Any, words: Callable[[int], int], shape: Any, **attrs: Any) -> Tensor:
+    """The numbers of an operation that takes so many `words` of bits for a number of elements.
+
+    Under vmap each example has its own: all are drawn at once, and the function sees one's share.
+    """
+    whole = (*(batch.size for batch in state.batches), *shape)
+    key, counter = _source(given).take(words(math.prod(whole)))
+    drawn = op(key=key, counter=counter, shape=whole, **attrs)
+    for batch in state.batches:
+        drawn = batch.example(drawn)
+    return drawn
+
+
 def _source(given: Any) -> generator.Generator:
     if given is None:
         return generator.default
@@ -180,6 +191,7 @@ def _drop_kernel(x: np.ndarray, keep: np.ndarray, *, p: float) -> tuple[np.ndarr
 @composite(
     formula="x / (1 − p) if keep else 0",
     kernel=_drop_kernel,
+    batch=trailing(0),
     pullback=lambda wanted, g, x, keep, *, y, residual, p: (_drop_kernel(g, keep, p=p)[0], None),
     samples=lambda: [((np.array([1.0, -2.0, 3.0]), np.array([True, False, True])), {"p": 0.25})],
     formula_view=lambda x, keep, y, p: ({"x": x, "keep": keep, "p": p}, y),

@@ -10,8 +10,10 @@ import numpy as np
 
 from chainrule.errors import ShapeError
 from chainrule.ops.arithmetic import sqrt
+from chainrule.ops.batching import along
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite, constant_op, linear, operation
+from chainrule.ops.operation import conjugate
 from chainrule.ops.structure import broadcast_to, flip, reshape
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
@@ -20,7 +22,7 @@ from chainrule.tensor.tensor import Tensor
 
 INTERNAL = (
     "pairwise_sum", "along_axes", "along_axis", "composite_axes", "elements", "sum_dtype",
-    "nonempty_axes", "reduction_samples",
+    "accumulator", "nonempty_axes", "reduction_samples",
 )  # fmt: skip
 
 Axes = tuple[int, ...]
@@ -32,8 +34,11 @@ def pairwise_sum(x: np.ndarray, axes: Axes, keepdims: bool, dtype: Any = None) -
     """The sum, accumulated pairwise along outer axes too, where NumPy adds row after row.
 
     Rounding then grows with log n rather than n (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2002, §4.2).
+    Algorithms, 2002, §4.2). Halves are added up as float32.
     """
+    if x.dtype.itemsize == 2 and x.dtype.kind in "fV":
+        goal = dtype or x.dtype
+        return pairwise_sum(x.astype(accumulator(goal)), axes, keepdims).astype(goal, copy=False)
     if (
         x.dtype.kind in "fc"
         and axes
@@ -60,10 +65,16 @@ def sum_dtype(x: Any) -> np.dtype:
     return dtypes.uint64 if x.dtype.kind == "u" else x.dtype
 
 
+def accumulator(dtype: np.dtype) -> np.dtype:
+    """The dtype in which numbers of a dtype are added up or multiplied: halves as float32."""
+    return dtypes.float32 if dtype.itemsize == 2 and dtype.kind in "fV" else dtype
+
+
 def _last(x: np.ndarray, axes: Axes) -> np.ndarray:
     """The reduced axes moved to the end and made one."""
     kept = [a for a in range(x.ndim) if a not in axes]
-    return x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), -1)
+    number = math.prod(x.shape[a] for a in axes)
+    return x.transpose(*kept, *axes).reshape(*(x.shape[a] for a in kept), number)
 
 
 def along_axes(x: np.ndarray, y: np.ndarray, axes: Axes, **attrs: Any) -> tuple[dict, np.ndarray]:
@@ -110,11 +121,6 @@ def _expand(g: Tensor, x: Any, axes: Axes, keepdims: bool) -> Tensor:
     return broadcast_to(g, x.shape)
 
 
-def _spread_sum(g: Tensor, x: Any, *, axes: Axes, keepdims: bool, dtype: Any) -> Tensor:
-    g = _expand(g, x, axes, keepdims)
-    return g if g.dtype == x.dtype else g.astype(x.dtype)
-
-
 def elements(y: Any, x: Any, **attrs: Any) -> int:
     return math.prod(x.shape)
 
@@ -123,9 +129,10 @@ def elements(y: Any, x: Any, **attrs: Any) -> int:
     formula="y[…] = Σ_k x[…, k]",
     shape=lambda x, *, axes, keepdims, dtype: (reduced_shape(x.shape, axes, keepdims), dtype),
     forward=lambda x, *, axes, keepdims, dtype: pairwise_sum(x, axes, keepdims, dtype),
-    transpose=_spread_sum,
+    transpose=lambda g, x, *, axes, keepdims, dtype: _expand(g, x, axes, keepdims),
     operations=elements,
     lower="reduce",
+    batch=along("axes"),
     method="sum",
     formula_view=along_axes,
     samples=lambda: [*reduction_samples()(), ((np.zeros((0, 3)),), {"axis": 0})],
@@ -139,6 +146,7 @@ def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fals
     """
     x = as_operand(x)
     kind = sum_dtype(x) if dtype is None else dtypes.as_dtype(dtype)
+    dtypes.check_parts(x.dtype, kind)
     return (x,), {"axes": normalise_axes(axis, x.ndim), "keepdims": bool(keepdims), "dtype": kind}
 
 
@@ -148,10 +156,9 @@ def _number_of(x: Any, axis: Any) -> int:
 
 def _mean_kernel(x: np.ndarray, *, axis: Any, keepdims: bool) -> tuple[np.ndarray, tuple]:
     axes = normalise_axes(axis, x.ndim)
-    if x.dtype.kind not in "fcV":
-        x = x.astype(dtypes.default_float)
     n = math.prod([x.shape[a] for a in axes])
-    return pairwise_sum(x, axes, keepdims) * x.dtype.type(1 / n if n else math.nan), ()
+    total = pairwise_sum(x, axes, keepdims, accumulator(x.dtype))
+    return (total * total.dtype.type(1 / n if n else math.nan)).astype(x.dtype, copy=False), ()
 
 
 def _mean_pullback(
@@ -172,6 +179,7 @@ def _mean_pullback(
     pullback=_mean_pullback,
     operations=elements,
     method="mean",
+    batch=along("axis"),
     formula_view=composite_axes,
     samples=reduction_samples(),
 )
@@ -185,7 +193,9 @@ def mean(x: Tensor, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     if not dtypes.is_float(x.dtype):
         x = x.astype(dtypes.default_float)
     n = _number_of(x, axis)
-    return sum(x, axis, keepdims=keepdims) * (1 / n if n else math.nan)
+    wide = accumulator(x.dtype)
+    y = sum(x, axis, dtype=wide, keepdims=keepdims) * (1 / n if n else math.nan)
+    return y if wide == x.dtype else y.astype(x.dtype)
 
 
 @composite(
@@ -205,13 +215,16 @@ def var(
 ) -> Tensor:
     """The variance: the mean squared distance from the mean, with n − correction in place of n.
 
+    Of complex numbers it is real.
+
     `correction` is 0 as in the Array API and NumPy; PyTorch's default is 1.
     """
     if not dtypes.is_float(x.dtype):
         x = x.astype(dtypes.default_float)
     n = _number_of(x, axis) - correction
     centred = x - mean(x, axis, keepdims=True)
-    return sum(centred * centred, axis, keepdims=keepdims) * (1 / n if n > 0 else math.nan)
+    square = centred * centred if x.dtype.kind != "c" else (centred * centred.conj()).real
+    return sum(square, axis, keepdims=keepdims) * (1 / n if n > 0 else math.nan)
 
 
 @composite(
@@ -240,7 +253,7 @@ def _prod_rest(x: Tensor, axes: Axes) -> Tensor:
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     order = (*kept, *axes)
     moved = x.permute(order)
-    flat = reshape(moved, (*(x.shape[a] for a in kept), -1))
+    flat = reshape(moved, (*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in axes)))
     one = flat[..., :1] * 0 + 1
     from chainrule.ops.joining import concat
     from chainrule.ops.running import cumulative_prod
@@ -260,14 +273,15 @@ def _prod_jvp(t: Tensor, x: Tensor, y: Tensor, *, axes: Axes, keepdims: bool, dt
     formula="y[…] = Π_k x[…, k]",
     shape=lambda x, *, axes, keepdims, dtype: (reduced_shape(x.shape, axes, keepdims), dtype),
     forward=lambda x, *, axes, keepdims, dtype: np.multiply.reduce(
-        x, axes, dtype, keepdims=keepdims
-    ),
+        x, axes, accumulator(dtype), keepdims=keepdims
+    ).astype(dtype, copy=False),
     vjp=lambda g, x, y, *, axes, keepdims, dtype: (
-        _expand(g, x, axes, keepdims) * _prod_rest(x, axes) if x.size else x * 0
+        _expand(g, x, axes, keepdims) * conjugate(_prod_rest(x, axes)) if x.size else x * 0
     ),
     jvp=_prod_jvp,
     operations=elements,
     lower="reduce",
+    batch=along("axes"),
     method="prod",
     formula_view=along_axes,
     samples=lambda: [
@@ -279,6 +293,7 @@ def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fal
     """The product over an axis, several, or all; its derivative is right at zeros, too."""
     x = as_operand(x)
     kind = sum_dtype(x) if dtype is None else dtypes.as_dtype(dtype)
+    dtypes.check_parts(x.dtype, kind)
     return (x,), {"axes": normalise_axes(axis, x.ndim), "keepdims": bool(keepdims), "dtype": kind}
 
 
@@ -307,6 +322,7 @@ def _extreme(word: str, reduce: np.ufunc) -> dict[str, Any]:
         "jvp": lambda t, x, y, share, *, axes, keepdims: sum(t * share, axes, keepdims=keepdims),
         "operations": elements,
         "lower": "reduce",
+        "batch": along("axes"),
         "formula_view": along_axes,
         "method": word,
         "samples": reduction_samples(),
@@ -341,6 +357,7 @@ def _arg(word: str, find: Callable[..., Any]) -> dict[str, Any]:
         "reason": "an index jumps, and is flat in between",
         "operations": elements,
         "lower": "reduce",
+        "batch": along("axes"),
         "formula_view": along_axes,
         "method": f"arg{word}",
         "samples": lambda: [
@@ -372,6 +389,7 @@ def _truth(name: str, forward: Callable[..., Any], formula: str) -> dict[str, An
         "reason": "a truth value jumps",
         "operations": elements,
         "lower": "reduce",
+        "batch": along("axes"),
         "formula_view": along_axes,
         "method": name,
         "samples": lambda: [

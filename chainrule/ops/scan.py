@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import everywhere, mapped
 from chainrule.ops.bodies import (
     Control,
     Kind,
@@ -22,6 +23,7 @@ from chainrule.ops.bodies import (
     filled,
     flat,
     joined,
+    joined_each,
     kind,
     kinds_of,
     pulled,
@@ -29,6 +31,7 @@ from chainrule.ops.bodies import (
 )
 from chainrule.ops.joining import stack
 from chainrule.ops.operation import Operand
+from chainrule.ops.structure import moveaxis
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand, zeros
 from chainrule.tensor.graph import OFF, Node, describe_only, state
@@ -71,6 +74,25 @@ class _Scan(Control):
                 array[i] = value
             carry = outputs[:n]
         return flat([*carry, *stacks], common(kinds)), None
+
+    def batch(
+        self, operands: Sequence[Any], batched: Sequence[bool], attrs: dict, size: int
+    ) -> Tensor:
+        n, m, body = attrs["carried"], attrs["walked"], attrs["body"]
+        flags = [True] * n + list(batched[n:])
+        start = everywhere(operands[:n], batched[:n], size)
+        walks = [
+            moveaxis(x, 1, 0) if b else x
+            for x, b in zip(operands[n : n + m], batched[n : n + m], strict=True)
+        ]
+
+        def step(carry: Any, xs: Any) -> Any:
+            given = [*carry, *xs, *operands[n + m :]]
+            outputs = mapped(lambda *each: body.replay(each), given, flags, size)
+            return outputs[:n], [*outputs[n:], *(carry if attrs["kept"] else ())]
+
+        ends, stacks = scan(step, start, walks, length=attrs["length"], reverse=attrs["reverse"])
+        return joined_each([*ends, *(moveaxis(s, 0, 1) for s in stacks)], size)
 
     def pull(
         self,

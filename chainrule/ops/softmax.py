@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DTypeError, ShapeError
+from chainrule.errors import DTypeError
+from chainrule.ops.batching import along
 from chainrule.ops.choosing import where
 from chainrule.ops.declare import composite
 from chainrule.ops.exponential import exp, log
@@ -26,10 +27,11 @@ from chainrule.tensor.tensor import Tensor
 
 
 def _steady(x: Tensor, axis: Any) -> Tensor:
-    """The maximum along the axes, a constant; 0 where it is infinite, to not meet ∞ − ∞."""
+    """The largest (real part) along the axes, a constant; 0 where infinite, to not meet ∞ − ∞."""
     from chainrule.ops.arithmetic import isfinite
+    from chainrule.ops.complex import real
 
-    peak = max(stop_gradient(x), axis, keepdims=True)
+    peak = max(stop_gradient(real(x) if x.dtype.kind == "c" else x), axis, keepdims=True)
     return where(isfinite(peak), peak, 0.0)
 
 
@@ -37,8 +39,8 @@ def _logsumexp_kernel(
     x: np.ndarray, *, axis: Any, keepdims: bool
 ) -> tuple[np.ndarray, tuple[np.ndarray]]:
     axes = normalise_axes(axis, x.ndim)
-    peak = np.maximum.reduce(x, axes, keepdims=True)
-    peak = np.where(np.isfinite(peak), peak, 0).astype(x.dtype, copy=False)
+    peak = np.maximum.reduce(x.real, axes, keepdims=True)
+    peak = np.where(np.isfinite(peak), peak, 0).astype(x.real.dtype, copy=False)
     full = np.log(np.add.reduce(np.exp(x - peak), axes, keepdims=True)) + peak
     return full.reshape(reduced_shape(x.shape, axes, keepdims)), (full,)
 
@@ -47,7 +49,7 @@ def _logsumexp_pullback(
     wanted: Any, g: np.ndarray, x: np.ndarray, *, y: Any, residual: Any, axis: Any, keepdims: bool
 ) -> tuple[np.ndarray]:
     (full,) = residual
-    return (g.reshape(full.shape) * np.exp(x - full),)
+    return (g.reshape(full.shape) * np.exp(x - full).conj(),)
 
 
 @composite(
@@ -57,13 +59,15 @@ def _logsumexp_pullback(
     check=lambda x, *, axis, keepdims: nonempty_axes(x, axis, keepdims, "logarithm of a sum"),
     operations=lambda y, x, **attrs: 12 * math.prod(x.shape),
     method="logsumexp",
+    batch=along("axis"),
     formula_view=composite_axes,
     samples=lambda: [*reduction_samples()(), ((np.array([800.0, 801.0]),), {})],
 )
 def logsumexp(x: Tensor, /, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """log Σ exp(x) over an axis, several, or all, without overflow.
 
-    The largest element m is taken out first: m + log Σ exp(x − m).
+    The largest element m is taken out first: m + log Σ exp(x − m). Of complex numbers it is the
+    principal logarithm, and m the largest real part.
 
     >>> import chainrule as cr
     >>> round(cr.logsumexp(cr.asarray([1000.0, 1000.0])).item(), 3)
@@ -75,6 +79,8 @@ def logsumexp(x: Tensor, /, axis: Any = None, *, keepdims: bool = False) -> Tens
 
 
 def _softmax_kernel(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, tuple]:
+    if not x.size:  # there is no largest of nothing
+        return x.copy(), ()
     y = x - np.maximum.reduce(x, axis, keepdims=True)
     np.exp(y, y)
     y /= np.add.reduce(y, axis, keepdims=True)
@@ -91,15 +97,17 @@ def _softmax_pullback(
 
 def _softmax_samples() -> list:
     x = np.sin(np.arange(1.0, 13.0) * 1.7).reshape(3, 4) * 3
-    return [((x,), {"axis": -1}), ((x,), {"axis": 0}), ((np.array([90.0, -90.0, 0.0]),), {})]
+    return [
+        ((x,), {"axis": -1}),
+        ((x,), {"axis": 0}),
+        ((np.array([90.0, -90.0, 0.0]),), {}),
+    ]
 
 
 def _softmax_check(x: Tensor, *, axis: int) -> None:
-
     if not dtypes.is_float(x.dtype):
         raise DTypeError(f"probabilities are made from floating-point logits, not {x.dtype}")
-    if not x.shape[normalise_axis(axis, x.ndim)]:
-        raise ShapeError(f"there is nothing to distribute over in axis {axis} of {x.shape}")
+    normalise_axis(axis, x.ndim)
 
 
 @composite(
@@ -109,6 +117,7 @@ def _softmax_check(x: Tensor, *, axis: int) -> None:
     check=_softmax_check,
     operations=lambda y, x, **attrs: 13 * math.prod(x.shape),
     method="softmax",
+    batch=along("axis"),
     formula_view=lambda x, y, axis=-1: along_axis(x, y, axis),
     samples=_softmax_samples,
 )
@@ -123,6 +132,8 @@ def softmax(x: Tensor, /, axis: int = -1) -> Tensor:
 
 
 def _log_softmax_kernel(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, tuple]:
+    if not x.size:  # there is no largest of nothing
+        return x.copy(), ()
     y = x - np.maximum.reduce(x, axis, keepdims=True)
     y -= np.log(np.add.reduce(np.exp(y), axis, keepdims=True))
     return y, ()
@@ -141,6 +152,7 @@ def _log_softmax_pullback(
     check=_softmax_check,
     operations=lambda y, x, **attrs: 13 * math.prod(x.shape),
     method="log_softmax",
+    batch=along("axis"),
     formula_view=lambda x, y, axis=-1: along_axis(x, y, axis),
     samples=_softmax_samples,
 )
@@ -151,6 +163,8 @@ def log_softmax(x: Tensor, /, axis: int = -1) -> Tensor:
     >>> cr.log_softmax(cr.asarray([0.0, 1000.0]))
     tensor([-1000.,     0.])
     """
+    if 0 in x.shape:
+        return +x
     # Not by logsumexp, which is ∞ where an x is: here all are NaN then, as in PyTorch.
     y = x - max(stop_gradient(x), axis, keepdims=True)
     return y - log(sum(exp(y), axis, keepdims=True))

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import AxisError, ShapeError
+from chainrule.errors import AxisError, DTypeError, ShapeError
+from chainrule.ops.batching import along, trailing, widened
 from chainrule.ops.declare import Operation, composite, constant_op, linear
 from chainrule.ops.domain import sampled
 from chainrule.ops.operation import operands
 from chainrule.tensor import dtypes
-from chainrule.tensor.creation import as_operand
-from chainrule.tensor.locate import located
+from chainrule.tensor.creation import as_operand, check_device
+from chainrule.tensor.locate import explained, located
 from chainrule.tensor.shapes import (
     broadcast_shapes,
     normalise_axes,
@@ -22,7 +23,8 @@ from chainrule.tensor.shapes import (
 )
 from chainrule.tensor.tensor import Tensor, attach
 
-INTERNAL = ("identity", "sum_to", "no_cost")
+INTERNAL = ("identity", "sum_to", "no_cost", "alike")
+ALSO_IN = {"linalg": ("matrix_transpose",)}
 
 
 def no_cost(y: Any, *xs: Any, **attrs: Any) -> int:
@@ -43,6 +45,7 @@ def _view(op: Operation) -> Operation:
     transpose=lambda g, x: g,
     operations=no_cost,
     lower="view",
+    batch=trailing(0),
     samples=lambda: [((sampled(2, 3),), {}), ((sampled(),), {})],
 )
 def identity(x: Any, /) -> Any:
@@ -58,6 +61,7 @@ def identity(x: Any, /) -> Any:
     reason="it is where derivatives were asked to stop",
     operations=no_cost,
     lower="view",
+    batch=trailing(0),
     method="stop_gradient",
     samples=lambda: [((sampled(2, 3),), {})],
 )
@@ -71,28 +75,49 @@ def stop_gradient(x: Any, /) -> Any:
     return operands(x), {}
 
 
+def _astype_shape(x: Any, *, dtype: np.dtype) -> tuple[tuple[int, ...], np.dtype]:
+    dtypes.check_parts(x.dtype, dtype)
+    return x.shape, dtype
+
+
 @linear(
     formula="x",
-    shape=lambda x, *, dtype: (x.shape, dtype),
+    shape=_astype_shape,
     forward=lambda x, *, dtype: x.astype(dtype),
-    transpose=lambda g, x, *, dtype: g.astype(x.dtype),
+    transpose=lambda g, x, *, dtype: g,  # in x's dtype, as every cotangent
     operations=no_cost,
     lower="convert",
+    batch=trailing(0),
     method="astype",
     samples=lambda: [((sampled(2, 3), dtypes.float64), {})],
 )
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
     """x in another dtype. Derivatives pass between floating-point dtypes.
 
+    Raises:
+        DTypeError: x is complex and the dtype is not.
+
     >>> import chainrule as cr
     >>> cr.asarray([1.7, -1.7]).astype(cr.int64)
     tensor([ 1, -1], dtype=int64)
     """
+    check_device(device)
     return operands(x), {"dtype": dtypes.as_dtype(dtype)}
 
 
+def alike(*xs: Tensor) -> Sequence[Tensor]:
+    """Tensors of which integers beside floats are floats too: what is linear is so in all."""
+    if len({x.dtype for x in xs}) == 1:
+        return xs
+    found = [x.dtype for x in xs if dtypes.is_float(x.dtype)]
+    return [x if not found or dtypes.is_float(x.dtype) else astype(x, found[0]) for x in xs]
+
+
 def _reshape_arguments(x: Tensor, shape: Any) -> tuple[int, ...]:
-    sizes = [int(n.__index__()) for n in ((shape,) if hasattr(shape, "__index__") else shape)]
+    try:
+        sizes = [int(n.__index__()) for n in ((shape,) if hasattr(shape, "__index__") else shape)]
+    except (TypeError, AttributeError):
+        raise DTypeError(f"a shape is made of whole numbers, not {shape!r}") from None
     if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
         raise ShapeError(f"a shape may leave one size open with -1, and {tuple(sizes)} is none")
     if -1 in sizes:
@@ -118,6 +143,7 @@ def _reshape_arguments(x: Tensor, shape: Any) -> tuple[int, ...]:
     transpose=lambda g, x, *, shape: reshape(g, x.shape),
     operations=no_cost,
     lower="view",
+    batch=lambda op, xs, _, attrs, size: op.apply(xs, {"shape": (size, *attrs["shape"])}),
     samples=lambda: [
         ((sampled(2, 6), (3, -1)), {}),
         ((sampled(), (1, 1)), {}),
@@ -137,6 +163,7 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Any:
 
 
 @attach("reshape")
+@explained
 def _reshape(self: Tensor, *shape: Any, copy: bool | None = None) -> Tensor:
     """The same elements in another shape, given as one tuple or as numbers."""
     return reshape(self, shape[0] if len(shape) == 1 else shape)
@@ -161,6 +188,9 @@ def _axes_permutation(x: Tensor, axes: Any) -> tuple[int, ...]:
     transpose=lambda g, x, *, axes: permute_dims(g, tuple(int(i) for i in np.argsort(axes))),
     operations=no_cost,
     lower="view",
+    batch=lambda op, xs, _, attrs, size: op.apply(
+        xs, {"axes": (0, *(a + 1 for a in attrs["axes"]))}
+    ),
     samples=lambda: [((sampled(2, 3, 4), (2, 0, 1)), {}), ((sampled(), ()), {})],
 )
 def permute_dims(x: Any, /, axes: Any) -> Any:
@@ -170,6 +200,7 @@ def permute_dims(x: Any, /, axes: Any) -> Any:
 
 
 @attach("permute")
+@explained
 def _permute(self: Tensor, *axes: Any) -> Tensor:
     """x with its axes in another order."""
     return permute_dims(
@@ -178,6 +209,7 @@ def _permute(self: Tensor, *axes: Any) -> Tensor:
 
 
 @attach("transpose")
+@explained
 def _transpose(self: Tensor, *axes: Any) -> Tensor:
     """Two axes exchanged, `x.transpose(0, 1)`; all reversed with none; NumPy's tuple, too."""
     if not axes:
@@ -251,6 +283,10 @@ _property("mT", lambda self: matrix_transpose(self))
     transpose=lambda g, x, *, shape: sum_to(g, x.shape),
     operations=no_cost,
     lower="view",
+    batch=lambda op, xs, _, attrs, size: op.apply(
+        (widened(xs[0], len(attrs["shape"]) + 1 - xs[0].ndim),),
+        {"shape": (size, *attrs["shape"])},
+    ),
     method="broadcast_to",
     samples=lambda: [
         ((sampled(3, 1), (2, 3, 4)), {}),
@@ -277,23 +313,36 @@ def _sum_to(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
         *range(lead),
         *(lead + i for i, n in enumerate(shape) if n == 1 and x.shape[lead + i] != 1),
     )
-    return pairwise_sum(x, axes, False).reshape(shape)
+    return pairwise_sum(x, axes, False, _summed(x)).reshape(shape)
+
+
+def _summed(x: Any) -> np.dtype:
+    from chainrule.ops.reduction import sum_dtype
+
+    return sum_dtype(x)
 
 
 @linear(
     formula="sum over the axes along which shape was broadcast",
     display_only=True,
-    shape=lambda x, *, shape: (shape, x.dtype) if _broadcast_of(shape, x.shape) else None,
+    shape=lambda x, *, shape: (shape, _summed(x)) if _broadcast_of(shape, x.shape) else None,
     forward=_sum_to,
     transpose=lambda g, x, *, shape: broadcast_to(g, x.shape),
     operations=lambda y, x, **attrs: int(np.prod(x.shape)),
     lower="reduce",
+    batch=lambda op, xs, _, attrs, size: _sum_each(xs[0], attrs["shape"]),
     method="sum_to",
     samples=lambda: [((sampled(2, 3, 4), (3, 1)), {}), ((sampled(2, 3), ()), {})],
 )
 def sum_to(x: Any, /, shape: Any) -> Any:
     """The sum over the axes that broadcasting `shape` to x repeated: broadcast_to's transpose."""
     return operands(x), {"shape": normalise_shape(shape)}
+
+
+def _sum_each(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Each example of a batch summed to a shape."""
+    between = (1,) * (x.ndim - 1 - len(shape))
+    return reshape(sum_to(x, (x.shape[0], *between, *shape)), (x.shape[0], *shape))
 
 
 def _broadcast_of(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
@@ -338,8 +387,8 @@ def squeeze(x: Tensor, /, axis: int | tuple[int, ...] | None = None) -> Tensor:
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-attach("squeeze")(lambda self, axis=None: squeeze(self, axis))
-attach("unsqueeze")(lambda self, axis: expand_dims(self, axis))
+attach("squeeze")(explained(lambda self, axis=None: squeeze(self, axis)))
+attach("unsqueeze")(explained(lambda self, axis: expand_dims(self, axis)))
 
 
 @composite(
@@ -358,7 +407,9 @@ def flatten(x: Tensor, /, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     return reshape(x, (*x.shape[:a], merged, *x.shape[b + 1 :]))
 
 
-attach("flatten")(lambda self, start_axis=0, end_axis=-1: flatten(self, start_axis, end_axis))
+attach("flatten")(
+    explained(lambda self, start_axis=0, end_axis=-1: flatten(self, start_axis, end_axis))
+)
 
 
 @_view
@@ -370,6 +421,7 @@ attach("flatten")(lambda self, start_axis=0, end_axis=-1: flatten(self, start_ax
     transpose=lambda g, x, *, axes: flip(g, axis=axes),
     operations=no_cost,
     lower="view",
+    batch=along("axes"),
     samples=lambda: [((sampled(2, 3),), {"axis": 1}), ((sampled(2, 3),), {})],
 )
 def flip(x: Any, /, *, axis: Any = None) -> Any:
@@ -393,7 +445,26 @@ def tile(x: Any, repetitions: Sequence[int], /) -> Tensor:
 
 
 @located
-def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
+def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
+    """Arrays broadcast to the shape that they have in common.
+
+    Raises:
+        ShapeError: two sizes differ and neither is 1.
+
+    >>> import chainrule as cr
+    >>> a, b = cr.broadcast_arrays(cr.asarray([1.0, 2.0]), cr.asarray([[3.0], [4.0]]))
+    >>> a.shape, b.shape
+    ((2, 2), (2, 2))
+    """
+    tensors = operands(*arrays)
+    if not tensors:
+        return ()
+    shape = broadcast_shapes(*(x.shape for x in tensors))
+    return tuple(broadcast_to(x, shape) for x in tensors)
+
+
+@located
+def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     """Vectors spread over a common grid: one array for each, all of one shape."""
     vectors = [as_operand(a) for a in arrays]
     if any(v.ndim > 1 for v in vectors) or indexing not in ("xy", "ij"):
@@ -406,7 +477,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
     if indexing == "xy" and n > 1:
         order[:2] = [1, 0]
     sizes = tuple(vectors[order.index(i)].size for i in range(n))
-    return [
-        broadcast_to(reshape(v, tuple(-1 if a == place else 1 for a in range(n))), sizes)
+    return tuple(
+        broadcast_to(reshape(v, tuple(v.size if a == place else 1 for a in range(n))), sizes)
         for v, place in zip(vectors, order, strict=True)
-    ]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,14 @@ cos = elementwise(
 tan = elementwise(
     "tan", np.tan, formula="tan(x)", derivative=lambda x, y: 1 + y * y, flops=20,
     domain=Interval(-1.4, 1.4), doc="The tangent.",
+)  # fmt: skip
+deg2rad = elementwise(
+    "deg2rad", np.deg2rad, formula="x · 0.017453292519943295", derivative=math.pi / 180,
+    accepts="real float", doc="Degrees in radians: x · π / 180.",
+)  # fmt: skip
+rad2deg = elementwise(
+    "rad2deg", np.rad2deg, formula="x · 57.29577951308232", derivative=180 / math.pi,
+    accepts="real float", doc="Radians in degrees: x · 180 / π.",
 )  # fmt: skip
 asin = elementwise(
     "asin", np.arcsin, formula="asin(x)", derivative=lambda x, y: 1 / sqrt(1 - x * x), flops=20,
@@ -45,7 +54,7 @@ def _over_square(a: Any, b: Any) -> Any:
 
 
 atan2 = elementwise(
-    "atan2", np.arctan2, formula="atan2(a, b)", accepts="float", flops=25,
+    "atan2", np.arctan2, formula="atan2(a, b)", accepts="real float", flops=25,
     domain=(NONZERO, NONZERO),
     derivative=(lambda a, b, y: b * _over_square(a, b), lambda a, b, y: -a * _over_square(a, b)),
     doc="The angle of the point (b, a), in [−π, π].",
@@ -58,8 +67,19 @@ cosh = elementwise(
     "cosh", np.cosh, formula="cosh(x)", derivative=lambda x, y: sinh(x), flops=20,
     doc="The hyperbolic cosine.",
 )  # fmt: skip
+
+
+def _tanh(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "c":
+        return np.tanh(x)
+    # At infinity C has the sign of sin(2 Im x) for the imaginary 0, the standard that of Im x.
+    y = np.asarray(np.tanh(x))
+    y.imag = np.where(np.isinf(x.real), np.copysign(0, x.imag), y.imag)
+    return y
+
+
 tanh = elementwise(
-    "tanh", np.tanh, formula="tanh(x)", method="tanh",
+    "tanh", _tanh, formula="tanh(x)", method="tanh",
     derivative=lambda x, y: 1 - y * y,  # tanh′ = 1 − tanh²: only the output is kept
     domain=REALS, flops=15, doc="The hyperbolic tangent.",
 )  # fmt: skip
@@ -76,7 +96,8 @@ atanh = elementwise(
     derivative=lambda x, y: 1 / (1 - x * x), doc="The inverse hyperbolic tangent.",
 )  # fmt: skip
 hypot = elementwise(
-    "hypot", np.hypot, formula="√(a² + b²)", accepts="float", domain=(NONZERO, NONZERO), flops=5,
+    "hypot", np.hypot, formula="√(a² + b²)", accepts="real float", flops=5,
+    domain=(NONZERO, NONZERO),
     derivative=(lambda a, b, y: a / y, lambda a, b, y: b / y),
     doc="The length of the vector (a, b).",
 )  # fmt: skip

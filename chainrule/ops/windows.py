@@ -3,63 +3,85 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
+from chainrule.ops.batching import trailing
 from chainrule.ops.declare import linear
 from chainrule.ops.domain import sampled
 from chainrule.tensor.creation import as_operand
-from chainrule.tensor.shapes import pair
+from chainrule.tensor.shapes import sizes
 
 INTERNAL = (
-    "windows", "add_windows", "image_padding", "places", "pairs_of_steps", "window_view",
-    "add_window_arrays", "formula_names",
+    "windows", "add_windows", "image_padding", "places", "window_steps", "window_view",
+    "add_window_arrays", "formula_names", "pixel_names", "in_single",
 )  # fmt: skip
 
 Pair = tuple[int, int]
+Sizes = tuple[int, ...]
 
 
-def places(size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any) -> Pair:
-    """How many windows fit along height and width; ShapeError where none does."""
+def places(size: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes, padding: Any) -> Any:
+    """How many windows fit along each axis of an image; ShapeError where none does."""
     found = []
     for n, k, s, d, (before, after) in zip(size, kernel, stride, dilation, padding, strict=True):
         reach = d * (k - 1) + 1
         if reach > n + before + after:
             raise ShapeError(
-                f"a window of {kernel[0]}×{kernel[1]}"
+                f"a window of {'×'.join(map(str, kernel))}"
                 + (f" with dilation {dilation}" if max(dilation) > 1 else "")
-                + f" does not fit into the image of {size[0]}×{size[1]} with padding {padding}"
+                + f" does not fit into the image of {'×'.join(map(str, size))} with padding "
+                f"{padding}"
             )
         found.append((n + before + after - reach) // s + 1)
-    return found[0], found[1]
+    return tuple(found)
 
 
-def image_padding(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
-    """((top, bottom), (left, right)) from a number, a pair, "valid" or "same"."""
+def image_padding(padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Any:
+    """((top, bottom), (left, right)) from a number, one for each axis, "valid" or "same"."""
     if padding == "valid":
-        return (0, 0), (0, 0)
+        return ((0, 0),) * len(kernel)
     if padding == "same":
-        if stride != (1, 1):
+        if max(stride) > 1:
             raise ShapeError(f'padding="same" keeps the size only with stride 1, not {stride}')
         both = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         return tuple((n // 2, n - n // 2) for n in both)
     if isinstance(padding, str):
-        raise DTypeError(f'padding is a number, a pair, "same" or "valid", not {padding!r}')
-    height, width = pair(padding, "padding")
-    if min(height, width) < 0:
-        raise ShapeError(f"padding is at least 0, not {padding!r}; crop by x[..., 1:-1, 1:-1]")
-    return (height, height), (width, width)
+        raise DTypeError(
+            f'padding is a number, one for each axis, "same" or "valid", not {padding!r}'
+        )
+    edges = sizes(padding, len(kernel), "padding")
+    if min(edges) < 0:
+        crop = ", ".join(["1:-1"] * len(kernel))
+        raise ShapeError(f"padding is at least 0, not {padding!r}; crop by x[..., {crop}]")
+    return tuple((n, n) for n in edges)
 
 
-def pairs_of_steps(**named: Any) -> dict[str, Pair]:
-    """Attributes of a window as pairs, each at least 1."""
-    pairs = {name: pair(value, name) for name, value in named.items()}
-    for name, value in pairs.items():
+def window_steps(rank: int = 2, **named: Any) -> dict[str, Any]:
+    """Attributes of a window as one number for each axis, all at least 1."""
+    steps = {name: sizes(value, rank, name) for name, value in named.items()}
+    for name, value in steps.items():
         if min(value) < 1:
             raise ShapeError(f"{name} is at least 1, not {value}")
-    return pairs
+    return steps
+
+
+def in_single(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """A function of arrays that adds up in float32 what came in half precision, and gives back
+    the dtype that came."""
+
+    @wraps(function)
+    def wide(*arrays: Any, **attrs: Any) -> np.ndarray:
+        dtype = arrays[0].dtype
+        if dtype.itemsize > 2:
+            return function(*arrays, **attrs)
+        return function(*(a.astype(np.float32) for a in arrays), **attrs).astype(dtype)
+
+    return wide
 
 
 def window_view(
@@ -90,14 +112,31 @@ def _windows_shape(
     return (*x.shape[:-2], *kernel, *found), x.dtype
 
 
-def formula_names(*, stride: Pair, dilation: Pair, padding: Any, **rest: Any) -> dict[str, int]:
+# What formulas call the axes of the windows, those within a window, and the attributes along each.
+_PLACES, _WITHIN = "ijh", "klz"
+_STRIDES, _DILATIONS, _EDGES = "stγ", "deδ", "prε"
+
+
+def formula_names(*, stride: Sizes, dilation: Sizes, padding: Any, **rest: Any) -> dict[str, int]:
     """How formulas call the attributes of a window."""
     return {
-        **dict(zip(("s", "t"), stride, strict=True)),
-        **dict(zip(("d", "e"), dilation, strict=True)),
-        "p": padding[0][0],
-        "r": padding[1][0],
+        **dict(zip(_STRIDES, stride, strict=False)),
+        **dict(zip(_DILATIONS, dilation, strict=False)),
+        **{name: before for name, (before, _) in zip(_EDGES, padding, strict=False)},
     }
+
+
+def pixel_names(rank: int) -> tuple[str, str, str]:
+    """How formulas call the windows ("i, j"), what is in one ("k, l"), and the pixel at both.
+
+    >>> pixel_names(1)
+    ('i', 'k', 's · i + d · k − p')
+    """
+    pixels = [
+        f"{s} · {i} + {d} · {k} − {p}"
+        for s, i, d, k, p in zip(_STRIDES, _PLACES, _DILATIONS, _WITHIN, _EDGES, strict=True)
+    ]
+    return ", ".join(_PLACES[:rank]), ", ".join(_WITHIN[:rank]), ", ".join(pixels[:rank])
 
 
 @linear(
@@ -107,6 +146,7 @@ def formula_names(*, stride: Pair, dilation: Pair, padding: Any, **rest: Any) ->
     transpose=lambda g, x, **attrs: add_windows(g, size=x.shape[-2:], **attrs),
     operations=lambda *a, **k: 0,
     lower="gather",
+    batch=trailing(2),
     formula_view=lambda x, y, **attrs: ({"x": x, **formula_names(**attrs)}, y),
     samples=lambda: [
         ((sampled(2, 4, 5), (2, 3)), {"padding": ((0, 0), (0, 0))}),
@@ -121,10 +161,11 @@ def windows(x: Any, kernel: Any, /, *, stride: Any = 1, dilation: Any = 1, paddi
         stride, dilation: how far apart windows are, and the pixels of one.
         padding: ((top, bottom), (left, right)) zeros around the image.
     """
-    steps = pairs_of_steps(kernel=kernel, stride=stride, dilation=dilation)
+    steps = window_steps(kernel=kernel, stride=stride, dilation=dilation)
     return (as_operand(x),), {**steps, "padding": padding}
 
 
+@in_single
 def add_window_arrays(
     g: np.ndarray, *, size: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Any
 ) -> np.ndarray:
@@ -151,6 +192,7 @@ def add_window_arrays(
     transpose=lambda h, g, *, size, kernel, **attrs: windows(h, kernel, **attrs),
     operations=lambda y, g, **attrs: math.prod(g.shape),
     lower="scatter",
+    batch=trailing(4),
     samples=lambda: [
         (
             (sampled(2, 2, 2, 2, 3),),
@@ -166,5 +208,5 @@ def add_windows(
 ) -> Any:
     """An image of a size, to which every window was added at its place: the transpose of
     `windows`."""
-    steps = pairs_of_steps(kernel=kernel, stride=stride, dilation=dilation)
+    steps = window_steps(kernel=kernel, stride=stride, dilation=dilation)
     return (as_operand(g),), {"size": tuple(size), **steps, "padding": padding}

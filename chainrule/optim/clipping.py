@@ -13,6 +13,7 @@ from chainrule.ops.reduction import max, sum
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import zeros
 from chainrule.tensor.graph import no_grad, quiet, state
+from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor
 
 
@@ -34,6 +35,7 @@ def _check(name: str, value: float) -> None:
         raise DTypeError(f"{name} is a number of at least 0, not {value!r}")
 
 
+@explained
 def clip_grad_norm_(
     parameters: Any,
     max_norm: float,
@@ -83,6 +85,7 @@ def _norm(gradients: list[Tensor], order: float) -> Tensor:
     return total ** (1 / order)
 
 
+@explained
 def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     """Cut every element of every gradient off at ± `clip_value`.
 

@@ -12,7 +12,8 @@ from chainrule.errors import CheckpointError, CompileError, DTypeError, Gradient
 from chainrule.optim.recording import Group, record
 from chainrule.tensor import dtypes
 from chainrule.tensor.cell import Cell
-from chainrule.tensor.graph import changed, quiet, state
+from chainrule.tensor.graph import OFF, changed, quiet, recording, state
+from chainrule.tensor.locate import Explained
 from chainrule.tensor.tensor import Tensor
 
 BLOCK = 65536
@@ -28,7 +29,7 @@ class _Bundle:
     """The small parameters of a group as one array, and their running values as parts of one."""
 
     def __init__(self, params: list[Cell]) -> None:
-        small = [p for p in params if p.size < SMALL]
+        small = [p for p in params if p.size < SMALL and p.dtype.kind != "c"]
         alike = len(small) > 1 and len({p.dtype for p in small}) == 1
         self.small = small if alike else []
         self.joined: tuple[str, ...] | None = None
@@ -57,9 +58,16 @@ class _Bundle:
         self.joined = names
 
 
-class Optimizer:
-    """The base of every optimiser. A subclass says how one parameter is updated, twice: in place
-    on blocks of arrays (`update`), and as a formula in operations (`rule`), which is compiled.
+def _as_real(array: np.ndarray) -> np.ndarray:
+    """The array without its shape; complex numbers as pairs of real ones, as in PyTorch."""
+    flat = array.reshape(-1)
+    return flat.view(f"f{flat.itemsize // 2}") if flat.dtype.kind == "c" else flat
+
+
+class Optimizer(Explained):
+    """The base of every optimiser. A subclass says how one parameter is updated, as a formula in
+    operations (`rule`), which is run or compiled; and where eager speed asks for it a second time,
+    in place on blocks of arrays (`update`).
 
     Args:
         params: parameters, (name, parameter) pairs, or dicts {"params": …, option: value} that
@@ -70,9 +78,16 @@ class Optimizer:
         param_groups: a list of dicts, "params" and the options, which may be changed at any time.
         state: parameter → dict of its running values.
         formula: the update rule, as text.
+        elementwise: whether an element's update looks at that element alone. Then small parameters
+            go together, and complex ones as pairs of real numbers; otherwise `rule` gets the whole
+            parameter in its shape.
     """
 
     formula: ClassVar[str] = ""
+    elementwise: ClassVar[bool] = True
+    update: ClassVar[Any] = None
+    """(self, w, g, running, t, u, factors): update a block in place; `t` and `u` are scratch, and
+    `g` is not to be written to. None: `rule` is run."""
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -123,12 +138,21 @@ class Optimizer:
                 raise GradientError(
                     f"a parameter of shape {p.shape} was given twice; each is updated once a step"
                 )
+            self._check_parameter(p)
             held.add(id(p))
         merged = {**self.defaults, **{k: v for k, v in group.items() if k != "params"}}
         self._check(merged)
         changed()
         self.param_groups.append(Group({"params": params, **merged}))
-        self._bundles.append(_Bundle(params))
+        self._bundles.append(_Bundle(params if self.elementwise else []))
+
+    def _check_parameter(self, p: Cell) -> None:
+        """Refuse a parameter that it has no rule for."""
+        if p.dtype.kind == "c" and not self.elementwise:
+            raise DTypeError(
+                f"{type(self).__name__} looks at a parameter as a whole, and has no rule for "
+                f"complex ones; this one is {p.dtype}. Adam and its like have."
+            )
 
     def _check(self, options: dict[str, Any]) -> None:
         for name in ("lr", "weight_decay", "eps", "momentum", "dampening"):
@@ -199,7 +223,7 @@ class Optimizer:
         if tuple(state)[2:] != names:
             kept = {name: state.get(name) for name in ("step", "units", *names)}
             state = self.state[p] = {
-                k: np.zeros(p.shape, p.dtype) if v is None else v for k, v in kept.items()
+                k: self.begin(k, p, group) if v is None else v for k, v in kept.items()
             }
         return state
 
@@ -230,9 +254,30 @@ class Optimizer:
         names = self.running(group)
         state = self._state_of(p, group, names)
         state["step"] += 1
-        arrays = [state[name].reshape(-1) for name in names]
         factors = self.factors(state["step"], group, state["units"])
-        self._update(p.storage().reshape(-1), g.reshape(-1), arrays, group, factors)
+        arrays = [state[name] for name in names]
+        if self.elementwise:
+            flat = [_as_real(a) for a in arrays]
+            self._update(_as_real(p.storage()), _as_real(g), flat, group, factors)
+            return
+        self._run(p.storage(), -g if group.get("maximize") else g, arrays, group, factors)
+
+    def _run(
+        self,
+        weight: np.ndarray,
+        g: np.ndarray,
+        arrays: list[np.ndarray],
+        group: dict[str, Any],
+        factors: Any,
+    ) -> None:
+        """Update by `rule`."""
+        with recording(OFF):
+            new, values = self.rule(
+                Tensor(weight), Tensor(g), [Tensor(a) for a in arrays], factors, group
+            )
+        weight[...] = new.numpy()
+        for array, value in zip(arrays, values, strict=True):
+            array[...] = value.numpy()
 
     def _update(
         self,
@@ -245,6 +290,11 @@ class Optimizer:
         """Update flat arrays block by block."""
         if group.get("maximize"):
             g = -g
+        if self.update is None:
+            for start in range(0, len(weight), BLOCK):
+                cut = slice(start, start + BLOCK)
+                self._run(weight[cut], g[cut], [a[cut] for a in arrays], group, factors)
+            return
         first, second = self._scratch_for(weight.dtype, min(len(weight), BLOCK))
         for start in range(0, len(weight), BLOCK):
             cut = slice(start, start + BLOCK)
@@ -260,8 +310,12 @@ class Optimizer:
         return arrays
 
     def running(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """What is kept of a parameter from step to step: names of arrays that begin at 0."""
+        """What is kept of a parameter from step to step: names of arrays."""
         return ()
+
+    def begin(self, name: str, p: Cell, group: dict[str, Any]) -> np.ndarray:
+        """The first value of a running array."""
+        return np.zeros(p.shape, p.dtype)
 
     def units(self, group: dict[str, Any]) -> dict[str, float]:
         """In what unit a running value is kept, where that spares work at every step.
@@ -274,18 +328,6 @@ class Optimizer:
         """What of an update is the same for every element of a parameter."""
         raise NotImplementedError
 
-    def update(
-        self,
-        w: np.ndarray,
-        g: np.ndarray,
-        running: list[np.ndarray],
-        t: np.ndarray,
-        u: np.ndarray,
-        factors: Any,
-    ) -> None:
-        """Update a block in place; `t` and `u` are scratch, `g` is not to be written to."""
-        raise NotImplementedError
-
     def rule(
         self,
         w: Tensor,
@@ -296,15 +338,15 @@ class Optimizer:
     ) -> tuple[Tensor, list[Tensor]]:
         """(new weight, new running values), in operations: what `update` does in place.
 
-        The factors are tensors; of `group` only flags are read, and whether a number is 0.
+        The factors are numbers, or tensors while it is compiled. Of `group` only flags, whole
+        numbers and names are read, and whether a number is 0.
 
         Raises:
             CompileError: the optimiser does not say how.
         """
         raise CompileError(
-            f"{type(self).__name__} says how it updates arrays (update), and not in operations, "
-            "which is what is compiled. Write its `rule`, as Adam's, or call step() outside of "
-            "the compiled function."
+            f"{type(self).__name__} does not say in operations (`rule`) how it updates, which is "
+            "what is compiled. Call step() outside of the compiled function."
         )
 
     def zero_grad(self) -> None:
@@ -363,7 +405,7 @@ class Optimizer:
             p, group = known[str(number)]
             units = self.units(group)
             expected: dict[str, Any] = {"step": 0}
-            expected |= {name: np.zeros(p.shape, p.dtype) for name in self.running(group)}
+            expected |= {name: self.begin(name, p, group) for name in self.running(group)}
             if set(expected) != set(values):
                 raise CheckpointError(
                     f"parameter {number} was saved with {sorted(values)}, and "
@@ -374,10 +416,10 @@ class Optimizer:
                     expected[key] = int(np.asarray(value))
                     continue
                 array = np.asarray(value)
-                if array.shape != p.shape:
+                if array.shape != expected[key].shape:
                     raise CheckpointError(
-                        f"{key} of parameter {number} was saved as {array.shape}, and the "
-                        f"parameter is {p.shape}"
+                        f"{key} of parameter {number} was saved as {array.shape}, and it is "
+                        f"{expected[key].shape} for a parameter of {p.shape}"
                     )
                 expected[key][...] = array / units.get(key, 1.0)
             loaded[p] = {"step": expected.pop("step"), "units": units, **expected}

@@ -8,6 +8,7 @@ each call, so that a schedule or a changed option asks for no new trace.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from chainrule.errors import CompileError
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 class Group(dict[str, Any]):
     """The parameters of a group and its options, which may be changed at any time.
 
-    An option that becomes 0, or is 0 no more, may change which update is made, and is noted for
-    compiled functions; they read all other numbers at each call.
+    A flag, a whole number or a name that changes, or a number that becomes 0 or is 0 no more, may
+    change which update is made, and is noted for compiled functions; they read all other numbers at
+    each call.
     """
 
     def __getitem__(self, key: str) -> Any:
@@ -34,8 +36,7 @@ class Group(dict[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         if state.tracer is not None:
             self._refuse(key, "set", "would not be set at later calls")
-        before = self.get(key)
-        if isinstance(value, bool) or bool(before) != bool(value):
+        if key not in self or _form(self.get(key)) != _form(value):
             changed()
         super().__setitem__(key, value)
 
@@ -48,6 +49,13 @@ class Group(dict[str, Any]):
             f"an optimiser's option {key!r} is {what} by a function while it is compiled, and "
             f"{why}. Do it outside of the function; a schedule's step() may be inside."
         )
+
+
+def _form(option: Any) -> Any:
+    """What of an option decides by which formula is updated: of a float, whether it is 0."""
+    if isinstance(option, (tuple, list)):
+        return tuple(map(_form, option))
+    return bool(option) if isinstance(option, Real) and not isinstance(option, int) else option
 
 
 class _Numbers:
@@ -108,6 +116,11 @@ def record(optimizer: Optimizer, tracer: Any, count: int) -> bool:
             if gradient is None:
                 continue
             found = True
+            if p.dtype.kind == "c":
+                raise CompileError(
+                    f"a step that updates a complex parameter ({p.dtype}, of shape {p.shape}) is "
+                    "not compiled. Call step() outside of the compiled function."
+                )
             if p not in optimizer.state:
                 tracer.undo.append(lambda p=p: optimizer.state.pop(p, None))
             values = optimizer._state_of(p, options, names)
@@ -134,7 +147,7 @@ def _structure(optimizer: Optimizer) -> Any:
     return [
         (
             [id(p) for p in group["params"]],
-            [v if isinstance(v, bool) else bool(v) for k, v in group.items() if k != "params"],
+            [_form(v) for k, v in group.items() if k != "params"],
         )
         for group in optimizer.param_groups
     ]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from chainrule.errors import CompileError, DTypeError
 from chainrule.optim.optimizer import Optimizer
 from chainrule.tensor.graph import state
+from chainrule.tensor.locate import Explained
 
 
 def _whole(name: str, value: Any, least: int = 1) -> int:
@@ -23,7 +24,34 @@ def _whole(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-class Schedule:
+def _each(name: str, value: Any, optimizer: Optimizer) -> list[float]:
+    """A number for each group."""
+    n = len(optimizer.param_groups)
+    found = list(value) if isinstance(value, (list, tuple)) else [value] * n
+    if len(found) != n or not all(isinstance(v, Real) for v in found):
+        raise DTypeError(f"{name} is a number, or a list of {n}, one for each group; not {value!r}")
+    return found
+
+
+def _check_momentum(optimizer: Optimizer) -> None:
+    for group in optimizer.param_groups:
+        if "betas" not in group and "momentum" not in group:
+            raise DTypeError(
+                f"{type(optimizer).__name__} has no momentum to be cycled; write "
+                "cycle_momentum=False"
+            )
+
+
+def _set_momentum(optimizer: Optimizer, value: float) -> None:
+    """Set the momentum, or β₁, of every group."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (value, *group["betas"][1:])
+        else:
+            group["momentum"] = value
+
+
+class Schedule(Explained):
     """The base: `factor(step)` times the learning rate that the optimiser began with.
 
     A group that is added to the optimiser later keeps its own rate.
@@ -97,6 +125,20 @@ class LambdaLR(Schedule):
 
     def rate(self, step: int, index: int) -> float:
         return self.base_lrs[index] * self.lambdas[index](step)
+
+
+class MultiplicativeLR(LambdaLR):
+    """The learning rate times a function of the step, at every step."""
+
+    def __init__(self, optimizer: Optimizer, lr_lambda: Any) -> None:
+        self._products: dict[int, list[float]] = {}
+        super().__init__(optimizer, lr_lambda)
+
+    def rate(self, step: int, index: int) -> float:
+        found = self._products.setdefault(index, [1.0])
+        for t in range(len(found), step + 1):
+            found.append(found[-1] * self.lambdas[index](t))
+        return self.base_lrs[index] * found[step]
 
 
 class StepLR(Schedule):
@@ -209,6 +251,75 @@ class CosineAnnealingWarmRestarts(Schedule):
         return self.eta_min + (self.base_lrs[index] - self.eta_min) * share
 
 
+class CyclicLR(Schedule):
+    """Up from `base_lr` to `max_lr` and down again, over and over (Smith 2017, arXiv:1506.01186).
+
+    Args:
+        base_lr, max_lr: the ends, a number or one for each group.
+        step_size_up, step_size_down: how many steps up, and down (as many as up if None).
+        mode: "triangular"; "triangular2" halves the height at each cycle; "exp_range" multiplies it
+            by gammaᵗ.
+        scale_fn: a function that the height is multiplied by, in place of a mode: of the cycle's
+            number, or with scale_mode "iterations" of the step's.
+        cycle_momentum: momentum (β₁) runs the other way, from max_momentum to base_momentum.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | Sequence[float],
+        max_lr: float | Sequence[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[int], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.8,
+        max_momentum: float = 0.9,
+    ) -> None:
+        up = _whole("step_size_up", step_size_up)
+        down = up if step_size_down is None else _whole("step_size_down", step_size_down)
+        self.total_size, self.step_ratio = up + down, up / (up + down)
+        if mode not in ("triangular", "triangular2", "exp_range"):
+            raise DTypeError(f'mode is "triangular", "triangular2" or "exp_range", not {mode!r}')
+        if scale_mode not in ("cycle", "iterations"):
+            raise DTypeError(f'scale_mode is "cycle" or "iterations", not {scale_mode!r}')
+        own: dict[str, Callable[[int], float]] = {
+            "triangular": lambda cycle: 1.0,
+            "triangular2": lambda cycle: 0.5 ** (cycle - 1),
+            "exp_range": lambda step: gamma**step,
+        }
+        self.scale: Any = scale_fn or own[mode]
+        self.by_step = scale_mode == "iterations" if scale_fn else mode == "exp_range"
+        self.lows = _each("base_lr", base_lr, optimizer)
+        self.highs = _each("max_lr", max_lr, optimizer)
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            _check_momentum(optimizer)
+        self.base_momentum, self.max_momentum = base_momentum, max_momentum
+        super().__init__(optimizer)
+
+    def _height(self, step: int) -> float:
+        """How far up it is, from 0 to 1, times the scale."""
+        cycle = 1 + step // self.total_size
+        x = step / self.total_size - cycle + 1
+        up = self.step_ratio
+        share = x / up if x <= up else (x - 1) / (up - 1)
+        return share * self.scale(step if self.by_step else cycle)
+
+    def rate(self, step: int, index: int) -> float:
+        low, high = self.lows[index], self.highs[index]
+        return low + (high - low) * self._height(step)
+
+    def _write(self) -> None:
+        super()._write()
+        if self.cycle_momentum:
+            span = self.max_momentum - self.base_momentum
+            _set_momentum(self.optimizer, self.max_momentum - span * self._height(self.last_epoch))
+
+
 class OneCycleLR(Schedule):
     """Up from max_lr / div_factor to max_lr, then down far below where it began.
 
@@ -274,12 +385,7 @@ class OneCycleLR(Schedule):
         if not self.cycle_momentum:
             return
         high, low = self.max_momentum, self.base_momentum
-        value = self._between(self.last_epoch, high, low, high)
-        for group in self.optimizer.param_groups:
-            if "betas" in group:
-                group["betas"] = (value, *group["betas"][1:])
-            else:
-                group["momentum"] = value
+        _set_momentum(self.optimizer, self._between(self.last_epoch, high, low, high))
 
 
 class SequentialLR(Schedule):
@@ -303,6 +409,70 @@ class SequentialLR(Schedule):
         which = bisect_right(self.milestones, step)
         start = self.milestones[which - 1] if which else 0
         return self.schedulers[which].rate(step - start, index)
+
+
+class ChainedScheduler(Schedule):
+    """Several schedules at once: their factors are multiplied."""
+
+    def __init__(self, schedulers: Sequence[Schedule], optimizer: Optimizer | None = None) -> None:
+        if not isinstance(schedulers, Sequence) or not schedulers:
+            raise DTypeError(f"schedules are chained as a list of at least one, not {schedulers!r}")
+        if any(isinstance(s, ReduceLROnPlateau) for s in schedulers):
+            raise DTypeError("ReduceLROnPlateau follows a metric, and not the number of steps")
+        if any(s.optimizer is not schedulers[0].optimizer for s in schedulers):
+            raise DTypeError("chained schedules are of one optimiser, and these are of several")
+        self.schedulers: Any = tuple(schedulers)
+        super().__init__(optimizer or schedulers[0].optimizer)
+
+    def rate(self, step: int, index: int) -> float:
+        base = self.base_lrs[index]
+        factors = (s.rate(step, index) / s.base_lrs[index] for s in self.schedulers)
+        return base * math.prod(factors)
+
+
+class SWALR(Schedule):
+    """From the rate set when it begins to `swa_lr`, in `anneal_epochs` steps; then constant.
+
+    For the end of training, where weights are averaged (`AveragedModel`). It may be made before;
+    the other schedule is no longer stepped once this one is.
+
+    Args:
+        swa_lr: the last rate, a number or one for each group.
+        anneal_epochs: in how many steps.
+        anneal_strategy: "cos" or "linear".
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        swa_lr: float | Sequence[float],
+        anneal_epochs: int = 10,
+        anneal_strategy: str = "cos",
+    ) -> None:
+        if anneal_strategy not in ("cos", "linear"):
+            raise DTypeError(f'anneal_strategy is "cos" or "linear", not {anneal_strategy!r}')
+        self.ends = _each("swa_lr", swa_lr, optimizer)
+        self.anneal_epochs = _whole("anneal_epochs", anneal_epochs, 0)
+        self.anneal_strategy = anneal_strategy
+        super().__init__(optimizer)
+
+    def rate(self, step: int, index: int) -> float:
+        share = min(1.0, step / max(1, self.anneal_epochs))
+        if self.anneal_strategy == "cos":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.ends[index] * share + self.base_lrs[index] * (1 - share)
+
+    def _write(self) -> None:
+        if self.last_epoch:
+            super()._write()
+
+    def _move(self, steps: int) -> None:
+        if self.last_epoch == 0:
+            self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
+        elif self.last_epoch + steps == 0:  # taken back
+            for group, rate in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
+                group["lr"] = rate
+        super()._move(steps)
 
 
 class ReduceLROnPlateau(Schedule):

@@ -1,11 +1,15 @@
-"""Probability: losses as negative log-likelihoods, each of a distribution that it names."""
+"""Probability: distributions and what follows from them: likelihoods and losses, transforms,
+divergences, information, posteriors."""
 
 import chainrule.calculus  # noqa: F401  (puts backward on Tensor)
+from chainrule.lazy import loader
 from chainrule.probability.losses import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
     gaussian_nll_loss,
     huber_loss,
+    kl_div,
     l1_loss,
     mse_loss,
     nll_loss,
@@ -13,14 +17,49 @@ from chainrule.probability.losses import (
     smooth_l1_loss,
 )
 
+# What networks need is loaded above; these load when they are first used.
+_LATER = {
+    "bayes": "BayesianNetwork posterior",
+    "bounded": "Beta ContinuousBernoulli Kumaraswamy",
+    "categorical": "Categorical Multinomial OneHotCategorical RelaxedBernoulli "
+    "RelaxedOneHotCategorical",
+    "compound": "Delta Empirical Independent MixtureSameFamily TransformedDistribution",
+    "continuous": "Cauchy Gumbel Laplace Logistic Normal StudentT TruncatedNormal Uniform VonMises",
+    "discrete": "Bernoulli Binomial Geometric NegativeBinomial Poisson ZeroInflatedPoisson",
+    "distribution": "Distribution",
+    "divergence": "Estimate estimate_kl kl_divergence register_kl",
+    "imbalance": "dice_loss focal_loss sigmoid_focal_loss",
+    "information": "InformationEstimate",
+    "likelihood": "Likelihood maximum_likelihood",
+    "margins": "hinge_embedding_loss margin_ranking_loss multi_margin_loss multilabel_margin_loss "
+    "multilabel_soft_margin_loss soft_margin_loss",
+    "multivariate": "Dirichlet LKJCholesky LowRankMultivariateNormal MultivariateNormal Wishart",
+    "positive": "Chi2 Exponential FisherSnedecor Gamma HalfCauchy HalfNormal InverseGamma "
+    "LogNormal Pareto Weibull",
+    "sequences": "ctc_loss",
+    "similarity": "cosine_embedding_loss info_nce_loss nt_xent_loss triplet_margin_loss "
+    "triplet_margin_with_distance_loss",
+    "transforms": "AffineTransform ComposeTransform CorrCholeskyTransform ExpTransform "
+    "IdentityTransform IndependentTransform LowerCholeskyTransform PowerTransform "
+    "SigmoidTransform SoftmaxTransform SoftplusTransform StickBreakingTransform TanhTransform "
+    "Transform biject_to transform_to",
+}
+_NAMES = {
+    name: f"{__name__}.{module}" for module, names in _LATER.items() for name in names.split()
+}
+__getattr__, __dir__ = loader(__name__, _NAMES, ("constraints", "information"), globals())
+
 __all__ = [
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "gaussian_nll_loss",
     "huber_loss",
+    "kl_div",
     "l1_loss",
     "mse_loss",
     "nll_loss",
     "poisson_nll_loss",
     "smooth_l1_loss",
+    *_NAMES,
 ]

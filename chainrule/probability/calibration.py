@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.tensor.locate import explained
 
+
+@explained
 def fit_temperature(logits: Any, labels: Any) -> float:
     """The T for which softmax(logits / T) fits held-out labels best (Guo et al. 2017, §4.2).
 

@@ -14,7 +14,7 @@ from chainrule.ops.arithmetic import abs, maximum, square
 from chainrule.ops.choosing import where
 from chainrule.ops.exponential import exp, log
 from chainrule.ops.indexing import take
-from chainrule.ops.losses import check_labels, softmax_cross_entropy
+from chainrule.ops.losses import bernoulli_nll, check_labels, softmax_cross_entropy
 from chainrule.ops.reduction import mean, sum
 from chainrule.ops.softmax import log_softmax
 from chainrule.ops.structure import moveaxis
@@ -35,6 +35,14 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
     raise DTypeError(f'reduction is "mean", "sum" or "none", not {reduction!r}')
 
 
+def floating(input: Any) -> Tensor:
+    """Predictions as a tensor of floating-point numbers."""
+    input = as_operand(input)
+    if not dtypes.is_float(input.dtype):
+        raise DTypeError(f"predictions are floating-point numbers, and these are {input.dtype}")
+    return input
+
+
 def _pair(input: Any, target: Any) -> tuple[Tensor, Tensor]:
     """Predictions and targets of one shape; anything else is nearly always a mistake."""
     input, target = as_operand(input), as_operand(target)
@@ -49,8 +57,7 @@ def _pair(input: Any, target: Any) -> tuple[Tensor, Tensor]:
             f"the prediction has the shape {input.shape} and the target {target.shape}; they must "
             f"be equal.{hint}"
         )
-    if not dtypes.is_float(input.dtype):
-        raise DTypeError(f"predictions are floating-point numbers, and these are {input.dtype}")
+    input = floating(input)
     return input, target if target.dtype == input.dtype else target.astype(input.dtype)
 
 
@@ -209,6 +216,83 @@ def binary_cross_entropy_with_logits(
             f"weight and pos_weight are broadcast to the input's shape {input.shape}; they would "
             f"make it {losses.shape}"
         )
+    return _reduced(losses, reduction)
+
+
+@located
+def binary_cross_entropy(
+    input: Any, target: Any, weight: Any = None, *, reduction: str = "mean"
+) -> Tensor:
+    """The Bernoulli distribution: −y log p − (1 − y) log(1 − p), p the probability.
+
+    Logarithms are kept above −100, and the derivative's divisor p (1 − p) above 1e-12, as in
+    PyTorch. `binary_cross_entropy_with_logits` takes logits, and needs neither.
+
+    Args:
+        input: probabilities, 0 to 1.
+        target: 0 to 1, in the input's shape.
+        weight: a factor for each element, broadcast.
+
+    Raises:
+        DTypeError: an input is no probability; it is named.
+
+    >>> import chainrule as cr
+    >>> round(binary_cross_entropy(cr.asarray([0.5]), cr.asarray([1.0])).item(), 4)  # log 2
+    0.6931
+    """
+    input, target = _pair(input, target)
+    values = input._value
+    if values is not None and ((values < 0) | (values > 1)).any():
+        wrong = values[(values < 0) | (values > 1)].reshape(-1)[0]
+        raise DTypeError(
+            f"probabilities lie between 0 and 1, and one is {wrong}. Put a sigmoid behind the "
+            "layer, or give its logits to binary_cross_entropy_with_logits."
+        )
+    return _reduced(_weighted(bernoulli_nll(input, target), weight), reduction)
+
+
+def _weighted(losses: Tensor, weight: Any) -> Tensor:
+    """Losses times a factor for each, which must not make them more."""
+    if weight is None:
+        return losses
+    weighted = losses * as_operand(weight).astype(losses.dtype)
+    if weighted.shape != losses.shape:
+        raise ShapeError(
+            f"the weight is broadcast to the input's shape {losses.shape}; it would make it "
+            f"{weighted.shape}"
+        )
+    return weighted
+
+
+@located
+def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """y (log y − input), the terms of the Kullback–Leibler divergence of q from y, input = log q.
+
+    Summed over a distribution it is Σ y log(y/q), at least 0: the categorical likelihood but for
+    the entropy of y. `reduction="batchmean"`, the sum divided by the size of the first axis, is the
+    divergence; "mean" divides by all elements, as in PyTorch.
+
+    Args:
+        input: logarithms of probabilities.
+        target: probabilities, in the input's shape; or their logarithms with `log_target`.
+
+    >>> import chainrule as cr
+    >>> q, y = cr.asarray([[0.5, 0.5]]), cr.asarray([[1.0, 0.0]])
+    >>> round(kl_div(cr.log(q), y, reduction="batchmean").item(), 4)  # log 2
+    0.6931
+    """
+    input, target = _pair(input, target)
+    if log_target:
+        losses = exp(target) * (target - input)
+    else:
+        # 0 log 0 is 0; the logarithm sees no 0, so that its derivative is finite there.
+        losses = target * log(where(target > 0, target, 1.0)) - target * input
+    if reduction == "batchmean":
+        if input.ndim == 0:
+            raise ShapeError('reduction="batchmean" divides by the first axis, and there is none')
+        return sum(losses) / input.shape[0]
+    if reduction not in ("mean", "sum", "none"):
+        raise DTypeError(f'reduction is "mean", "batchmean", "sum" or "none", not {reduction!r}')
     return _reduced(losses, reduction)
 
 

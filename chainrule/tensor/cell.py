@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DTypeError, ShapeError
+from chainrule.errors import ChainruleError, DTypeError, ShapeError
 from chainrule.tensor.graph import state
 from chainrule.tensor.tensor import Tensor
 
@@ -57,11 +57,19 @@ class Cell(Tensor):
             ShapeError: the shapes differ.
             DTypeError: the value is not a number that the dtype can hold (complex into real).
         """
+        if state.batches and isinstance(value, Tensor) and value._value is None:
+            raise ChainruleError(
+                f"a parameter or buffer of shape {self.shape} is written inside of a function "
+                "under vmap, and each example would write another value. Layers that keep running "
+                "statistics are used in eval() mode; or return the value from the function."
+            )
         if state.tracer is not None:
             new = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
             self._check(new)
             state.tracer.write(self, new)
             return
+        if state.draws is not None and state.draws.again is not None:
+            return  # a function that runs once more has written its state the first time
         array = value._concrete("assign") if isinstance(value, Tensor) else np.asarray(value)
         self._check(array)
         if np.may_share_memory(array, self._value):
@@ -83,6 +91,8 @@ class Cell(Tensor):
             updated[key] = value
             self.assign(updated)
             return
+        if state.batches and isinstance(value, Tensor) and value._value is None:
+            self.assign(value)  # which refuses it
         array = value._concrete("assign") if isinstance(value, Tensor) else np.asarray(value)
         whole = self._concrete("assign").copy()
         whole[key] = array

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DataError, DTypeError, GradientError, ShapeError
+from chainrule.errors import DataError, DTypeError, GradientError, OutOfMemoryError, ShapeError
 from chainrule.tensor import dtypes
 from chainrule.tensor.graph import OFF, state
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import normalise_shape
 from chainrule.tensor.tensor import Tensor
 
+INTERNAL = ("as_operand", "beside", "check_device")
 
-def _device(device: Any) -> None:
-    if device not in (None, "cpu"):
-        raise ValueError(f"there is no device {device!r}; chainrule runs on 'cpu'")
+
+def check_device(device: Any) -> None:
+    """DataError (a ValueError) for any device but the CPU."""
+    if device is not None and not (isinstance(device, str) and device == "cpu"):
+        raise DataError(f"there is no device {device!r}; chainrule runs on 'cpu'")
 
 
 @located
@@ -46,12 +49,12 @@ def asarray(
     tensor([[1., 2.],
             [3., 4.]])
     """
-    _device(device)
+    check_device(device)
     wanted = None if dtype is None else dtypes.as_dtype(dtype)
     if isinstance(obj, Tensor):
         if wanted is not None and wanted != obj.dtype:
             if copy is False:
-                raise ValueError(f"{obj.dtype} cannot become {wanted} without a copy")
+                raise DataError(f"{obj.dtype} cannot become {wanted} without a copy")
             tensor = obj.astype(wanted)
         else:
             tensor = obj.astype(obj.dtype) if copy else obj
@@ -77,18 +80,22 @@ def _to_numpy(obj: Any, wanted: np.dtype | None, copy: bool | None) -> np.ndarra
         array = np.asarray(obj)
         if wanted is not None and array.dtype != wanted:
             if copy is False:
-                raise ValueError(f"{array.dtype} cannot become {wanted} without a copy")
+                raise DataError(f"{array.dtype} cannot become {wanted} without a copy")
             _check_numbers(array, obj)
-            return array.astype(wanted)
+            dtypes.check_parts(array.dtype, wanted)
+            with np.errstate(invalid="ignore"):  # a NaN becomes some whole number, as in NumPy
+                return array.astype(wanted)
         _check_numbers(array, obj)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         return array if copy is False else np.array(array)
     if hasattr(obj, "__dlpack__"):
-        array = np.from_dlpack(obj)
-        return (
-            array.astype(wanted) if wanted is not None else array if copy is False else array.copy()
-        )
+        array = _borrowed(obj)
+        if wanted is None:
+            return array if copy is False else array.copy()
+        dtypes.check_parts(array.dtype, wanted)
+        with np.errstate(invalid="ignore"):
+            return array.astype(wanted)
     if isinstance(obj, (list, tuple)) and _holds_tensors(obj):
         obj = _unwrap(obj)
     is_buffer = isinstance(obj, (bytes, bytearray, memoryview)) or hasattr(obj, "typecode")
@@ -110,8 +117,20 @@ def _to_numpy(obj: Any, wanted: np.dtype | None, copy: bool | None) -> np.ndarra
     if copy is False:
         if is_buffer and (wanted is None or wanted == array.dtype):
             return array
-        raise ValueError(f"a {type(obj).__name__} cannot become a tensor without a copy")
+        raise DataError(f"a {type(obj).__name__} cannot become a tensor without a copy")
+    if wanted is not None:
+        dtypes.check_parts(array.dtype, wanted)
+        if wanted.kind in "iu" and not is_buffer:
+            _check_fits(array, wanted)
     return np.array(array, dtype=wanted)
+
+
+def _check_fits(array: np.ndarray, wanted: np.dtype) -> None:
+    """Numbers that a user wrote out do not wrap around."""
+    limits = np.iinfo(wanted)
+    inside = (array >= limits.min) & (array < limits.max + 1)
+    if not inside.all():
+        raise DTypeError(f"{array[~inside][0]} does not fit into {wanted}")
 
 
 def _holds_numpy(obj: Any) -> bool:
@@ -139,7 +158,7 @@ def _unwrap(obj: Any) -> Any:
 
 
 def _check_numbers(array: np.ndarray, obj: Any) -> None:
-    if array.dtype.kind not in "biufc" and array.dtype.name != "bfloat16":
+    if array.dtype.name not in dtypes.NAMES:
         raise DTypeError(
             f"a tensor holds numbers, and this {type(obj).__name__} became {array.dtype}. "
             "Encode text and categories as integers first; None is not a number."
@@ -155,16 +174,21 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     Raises:
         DTypeError: `x` does not speak DLPack, or holds a dtype that NumPy has not.
     """
-    _device(device)
+    check_device(device)
     if not hasattr(x, "__dlpack__"):
         raise DTypeError(f"{type(x).__name__} does not offer __dlpack__; write cr.asarray")
+    array = _borrowed(x)
+    return Tensor(array.copy() if copy else array)
+
+
+def _borrowed(x: Any) -> np.ndarray:
+    """The array whose memory another framework's object offers."""
     try:
-        array = np.from_dlpack(x)
+        return np.from_dlpack(x)
     except (RuntimeError, BufferError, TypeError) as error:
         raise DTypeError(
             f"this {type(x).__name__} cannot be taken through DLPack: {error}"
         ) from None
-    return Tensor(array.copy() if copy else array)
 
 
 @located
@@ -176,7 +200,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
     tensor([[7., 7.],
             [7., 7.]])
     """
-    _device(device)
+    check_device(device)
     if isinstance(fill_value, Tensor) and fill_value.requires_grad and state.depth != OFF:
         raise GradientError(
             "full of a tensor would lose its derivative. Write cr.broadcast_to(x, shape), or "
@@ -195,14 +219,14 @@ def _float_or(dtype: Any) -> np.dtype:
 @located
 def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros; float32 unless `dtype` says otherwise."""
-    _device(device)
+    check_device(device)
     return Tensor(np.zeros(normalise_shape(shape), _float_or(dtype)))
 
 
 @located
 def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones; float32 unless `dtype` says otherwise."""
-    _device(device)
+    check_device(device)
     return Tensor(np.ones(normalise_shape(shape), _float_or(dtype)))
 
 
@@ -216,18 +240,21 @@ def _like(x: Any, dtype: Any) -> np.dtype:
     return x.dtype if dtype is None else dtypes.as_dtype(dtype)
 
 
+@located
 def zeros_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros in the shape and dtype of `x`."""
     x = as_operand(x)
     return zeros(x.shape, dtype=_like(x, dtype), device=device)
 
 
+@located
 def ones_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones in the shape and dtype of `x`."""
     x = as_operand(x)
     return ones(x.shape, dtype=_like(x, dtype), device=device)
 
 
+@located
 def empty_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor in the shape and dtype of `x` whose values nobody has set."""
     return zeros_like(x, dtype=dtype, device=device)
@@ -240,10 +267,18 @@ def full_like(x: Tensor, /, fill_value: Any, *, dtype: Any = None, device: Any =
     return full(x.shape, fill_value, dtype=_like(x, dtype), device=device)
 
 
-def _plain_number(value: Any, name: str) -> Any:
-    """A finite real number, out of a tensor or an array where it is in one."""
+def _one_number(value: Any, name: str) -> Any:
+    """A number, out of a tensor or an array where it is in one."""
     if isinstance(value, (Tensor, np.ndarray)) and value.size == 1:
         value = value.item()
+    if not isinstance(value, (int, float, complex, np.number)):
+        raise DTypeError(f"{name} takes numbers, not {value!r}")
+    return value
+
+
+def _plain_number(value: Any, name: str) -> Any:
+    """A finite real number, out of a tensor or an array where it is in one."""
+    value = _one_number(value, name)
     if not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
         raise DTypeError(f"{name} takes finite real numbers, not {value!r}")
     return value
@@ -259,7 +294,7 @@ def arange(
     >>> cr.arange(3)
     tensor([0, 1, 2], dtype=int64)
     """
-    _device(device)
+    check_device(device)
     if stop is None:
         start, stop = 0, start
     start, stop, step = (_plain_number(v, "arange") for v in (start, stop, step))
@@ -268,7 +303,21 @@ def arange(
     if dtype is None:
         whole = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
         dtype = dtypes.default_int if whole else dtypes.default_float
-    return Tensor(np.arange(start, stop, step, dtype=dtypes.as_dtype(dtype)))
+    dtype = dtypes.as_dtype(dtype)
+    if dtype.kind in "iu":
+        _check_range(start, stop, step, dtype)
+    return Tensor(np.arange(start, stop, step, dtype=dtype))
+
+
+def _check_range(start: Any, stop: Any, step: Any, dtype: np.dtype) -> None:
+    """NumPy's arange wraps around, or is empty, where its ends do not fit into the dtype."""
+    count = max(0, math.ceil((stop - start) / step))
+    if count >= 2**48:
+        raise OutOfMemoryError(f"{count} numbers do not fit into memory")
+    limits = np.iinfo(dtype)
+    for value in (start, start + (count - 1) * step) if count else ():
+        if not limits.min <= value <= limits.max:
+            raise DTypeError(f"{value} does not fit into {dtype}")
 
 
 @located
@@ -282,15 +331,33 @@ def linspace(
     device: Any = None,
     endpoint: bool = True,
 ) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop`.
+    """`num` evenly spaced numbers from `start` to `stop`, without it if not `endpoint`.
+
+    Of complex ends they are complex64, else float32, unless `dtype` says otherwise.
+
+    Raises:
+        DTypeError: an end is no number, or is complex and `dtype` is not; `num` is not whole.
+        ShapeError: `num` is negative.
 
     >>> import chainrule as cr
     >>> cr.linspace(0.0, 1.0, 3)
     tensor([0. , 0.5, 1. ])
     """
-    _device(device)
+    check_device(device)
+    start, stop = _one_number(start, "linspace"), _one_number(stop, "linspace")
+    if isinstance(num, bool) or not hasattr(num, "__index__"):
+        raise DTypeError(f"num is how many there are, one of the whole numbers, not {num!r}")
     (num,) = normalise_shape(num)
-    return Tensor(np.linspace(start, stop, num, endpoint=endpoint, dtype=_float_or(dtype)))
+    kind = _float_or(dtype)
+    if isinstance(start, (complex, np.complexfloating)) or isinstance(
+        stop, (complex, np.complexfloating)
+    ):
+        if dtype is None:
+            kind = dtypes.default_complex
+        elif kind.kind != "c":
+            raise DTypeError(f"numbers between {start} and {stop} are complex, not {kind}")
+    with np.errstate(all="ignore"):
+        return Tensor(np.linspace(start, stop, num, endpoint=endpoint, dtype=kind))
 
 
 @located
@@ -298,9 +365,18 @@ def eye(
     n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
 ) -> Tensor:
     """Ones on the k-th diagonal, zeros elsewhere."""
-    _device(device)
+    check_device(device)
     n_rows, n_cols = normalise_shape((n_rows, n_rows if n_cols is None else n_cols))
     return Tensor(np.eye(n_rows, n_cols, k, dtype=_float_or(dtype)))
+
+
+def beside(number: Any, x: Tensor) -> Tensor:
+    """A Python number in the dtype that it has beside a tensor; DTypeError if it does not fit."""
+    dtype = dtypes.scalar_dtype(number, x.dtype)
+    try:
+        return Tensor(np.asarray(number, dtype))
+    except OverflowError:
+        raise DTypeError(f"{number} does not fit into {dtype}") from None
 
 
 def as_operand(x: Any) -> Tensor:

@@ -1,8 +1,13 @@
-"""The debug ladder: `CHAINRULE_DEBUG=1..4`, or `with debug.at(level):`, prints what runs.
+"""Watching operations as they run, and the debug ladder.
 
-1: a line for each operation: its place in the user's code, module path, shapes and dtype.
+Whoever wants to see what runs puts an observer into `observers`; while there is none, an operation
+pays for one look at an empty tuple. `CHAINRULE_DEBUG=1..4`, or `with debug.at(level):`, is one that
+prints:
+
+1: a line for each operation: the number of its result and of its operands, which make the lines a
+   graph; shapes and dtype, module path, the place in the user's code.
 2: the time it took and the bytes it made, too.
-3: the operations of the backward pass, too.
+3: the operations of the backward pass, too, each with the operation whose derivative it is part of.
 4: smallest, mean and largest value of each result, and how many are not finite.
 """
 
@@ -11,14 +16,45 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.places import show, user_place
+from chainrule.places import Scope, show, user_place
 from chainrule.tensor.graph import state
+
+if TYPE_CHECKING:
+    from chainrule.tensor.graph import Node
+
+
+class Observer:
+    """Somebody who sees what runs."""
+
+    def ran(
+        self,
+        op: Any,
+        values: Sequence[Any],
+        attrs: dict,
+        value: np.ndarray,
+        elapsed: float,
+        part: str,
+    ) -> None:
+        """An operation was run: its operands, attributes, result and seconds. `part` is "" for its
+        forward pass, or names what else of it ran ("pullback")."""
+
+    def called(self, scope: Scope, args: tuple, result: Any) -> None:
+        """A module was called, and gave a result."""
+
+
+observers: tuple[Observer, ...] = ()
+of: Node | None = None
+"""The node whose derivative is being computed, in a backward pass."""
+step_by_step = False
+"""Whether compiled functions run operation by operation, so that observers see them."""
+level = 0
 
 
 def _from_environment() -> int:
@@ -26,46 +62,107 @@ def _from_environment() -> int:
     return int(text) if text.isdecimal() else 0
 
 
-level: int = _from_environment()
-in_backward = False
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Show every operation that runs inside of the block to an observer."""
+    global observers
+    before, observers = observers, (*observers, observer)
+    try:
+        yield
+    finally:
+        observers = before
 
 
 @contextmanager
 def at(new_level: int) -> Iterator[None]:
     """Print at this level inside of the block."""
-    global level
-    before, level = level, new_level
+    global level, observers
+    before, level, observers = (level, observers), new_level, _without_printers()
+    if new_level:
+        observers = (*observers, Printer(new_level))
     try:
         yield
     finally:
-        level = before
+        level, observers = before
 
 
-def run(op: Any, values: list, attrs: dict) -> tuple[Any, Any]:
-    """Run an operation and say what it did."""
+def _without_printers() -> tuple[Observer, ...]:
+    return tuple(o for o in observers if not isinstance(o, Printer))
+
+
+def run(op: Any, values: Sequence[Any], attrs: dict) -> tuple[Any, Any]:
+    """Run an operation in front of the observers."""
     start = time.perf_counter()
     with np.errstate(all="ignore"):
         value, residual = op.run(values, attrs)
-    if not in_backward or level >= 3:
-        tell(op.name, values, value, time.perf_counter() - start)
+    value = np.asarray(value)
+    tell(op, values, attrs, value, time.perf_counter() - start)
     return value, residual
 
 
-def tell(name: str, values: Iterable[Any], value: Any, elapsed: float) -> None:
-    """Print the line of an operation that took `elapsed` seconds."""
-    array = np.asarray(value)
-    shapes = ", ".join(str(v.shape) if isinstance(v, np.ndarray) else repr(v) for v in values)
-    where = state.scope.describe() if state.scope is not None else ""
-    way = "←" if in_backward else "→"
-    parts = [f"{way} {name:24s} {shapes} → {array.shape} {array.dtype}", where]
-    parts.append(show(user_place(2)))
-    if level >= 2:
-        parts.append(f"{elapsed * 1e6:.1f} µs, {array.nbytes:,} bytes")
-    if level >= 4 and array.size and array.dtype.kind == "f":
-        bad = array.size - int(np.isfinite(array).sum())
-        with np.errstate(all="ignore"):
-            parts.append(
-                f"min {array.min():.4g} mean {array.mean():.4g} max {array.max():.4g}"
-                + (f", {bad} not finite" if bad else "")
-            )
-    print("  ".join(part for part in parts if part), file=sys.stderr)
+def tell(
+    op: Any, values: Sequence[Any], attrs: dict, value: np.ndarray, elapsed: float, part: str = ""
+) -> None:
+    """Show the observers what ran."""
+    for observer in observers:
+        observer.ran(op, values, attrs, value, elapsed, part)
+
+
+def tell_call(scope: Scope, args: tuple, result: Any) -> None:
+    """Show the observers that a module was called."""
+    for observer in observers:
+        observer.called(scope, args, result)
+
+
+class Printer(Observer):
+    """Prints a line for each operation to standard error."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+        self._numbers: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
+        self._count = 0
+
+    def ran(
+        self,
+        op: Any,
+        values: Sequence[Any],
+        attrs: dict,
+        value: np.ndarray,
+        elapsed: float,
+        part: str,
+    ) -> None:
+        if of is not None and self.level < 3:
+            return
+        operands = ", ".join(self._operand(v) for v in values)
+        self._count += 1
+        self._numbers[id(value)] = weakref.ref(value), self._count
+        way = "→" if of is None else "←"
+        name = f"{op.name} {part}".rstrip()
+        parts = [f"{way} %{self._count} = {name}  {operands} → {value.shape} {value.dtype}"]
+        if of is not None:
+            parts.append(f"derivative of {of.op.name}")
+        scope = state.scope if of is None else of.scope
+        parts.append(scope.describe() if scope is not None else "")
+        parts.append(show(user_place(4) if of is None else of.place))
+        if self.level >= 2:
+            parts.append(f"{elapsed * 1e6:.1f} µs, {value.nbytes:,} bytes")
+        if self.level >= 4 and value.size and value.dtype.kind == "f":
+            bad = value.size - int(np.isfinite(value).sum())
+            with np.errstate(all="ignore"):
+                parts.append(
+                    f"min {value.min():.4g} mean {value.mean():.4g} max {value.max():.4g}"
+                    + (f", {bad} not finite" if bad else "")
+                )
+        print("  ".join(p for p in parts if p), file=sys.stderr)
+
+    def _operand(self, v: Any) -> str:
+        if not isinstance(v, np.ndarray):
+            return repr(v)
+        reference, number = self._numbers.get(id(v), (None, 0))
+        known = reference is not None and reference() is v
+        return f"%{number} {v.shape}" if known else f"{v.shape}"
+
+
+level = _from_environment()
+if level:
+    observers = (Printer(level),)

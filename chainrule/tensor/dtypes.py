@@ -15,6 +15,12 @@ uint8, uint16, uint32, uint64 = (np.dtype(f"uint{n}") for n in (8, 16, 32, 64))
 float16, float32, float64 = (np.dtype(f"float{n}") for n in (16, 32, 64))
 complex64, complex128 = np.dtype(np.complex64), np.dtype(np.complex128)
 
+NAMES = {
+    *(f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)),
+    *("bool", "bfloat16", "float16", "float32", "float64", "complex64", "complex128"),
+}
+"""The names of all dtypes that a tensor may have."""
+
 default_float = float32
 default_int = int64
 default_complex = complex64
@@ -31,6 +37,11 @@ def bfloat16() -> np.dtype:
 def is_float(dtype: np.dtype) -> bool:
     """Whether derivatives with respect to such numbers exist (real or complex floating point)."""
     return dtype.kind in "fc" or dtype.name == "bfloat16"
+
+
+def real_of(dtype: np.dtype) -> np.dtype:
+    """The dtype of a complex dtype's parts; any other is its own."""
+    return np.dtype(f"f{dtype.itemsize // 2}") if dtype.kind == "c" else dtype
 
 
 _ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}
@@ -72,6 +83,14 @@ def scalar_dtype(value: bool | int | float | complex, other: np.dtype) -> np.dty
     return complex128 if other == float64 else default_complex
 
 
+def check_parts(source: np.dtype, wanted: np.dtype) -> None:
+    """DTypeError where complex numbers would lose their imaginary parts."""
+    if source.kind == "c" and wanted.kind not in "cb":
+        raise DTypeError(
+            f"{wanted} would drop the imaginary part of {source}; write x.real or abs(x)"
+        )
+
+
 def as_dtype(dtype: Any) -> np.dtype:
     """A dtype from a dtype, a NumPy type, a Python type or a name; DTypeError says what exists."""
     if dtype is float:
@@ -80,14 +99,14 @@ def as_dtype(dtype: Any) -> np.dtype:
         return default_int
     if dtype is complex:
         return default_complex
-    if dtype == "bfloat16":
+    if isinstance(dtype, str) and dtype == "bfloat16":
         return bfloat16()
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except Exception:  # NumPy parses text, dicts and classes, and raises whatever it meets
         found = None
-    if found is None or not (found.kind in "biufc" or found.name == "bfloat16"):
+    if found is None or found.name not in NAMES:
         raise DTypeError(
             f"{dtype!r} is not a dtype; write cr.float32, cr.float64, cr.int64, cr.bool …"
         )
-    return found
+    return found if found.isnative else found.newbyteorder("=")

@@ -8,6 +8,8 @@ order, by any number of threads, eagerly or compiled, and are the same. Salmon, 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from chainrule.errors import CompileError, DTypeError
 from chainrule.tensor.graph import state
+from chainrule.tensor.locate import Explained, explained
 
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL = 0x9E3779B9, 0xBB67AE85
@@ -57,7 +60,7 @@ class Stream:
     index: int
 
 
-class Generator:
+class Generator(Explained):
     """A stream of random numbers: a key, and how many blocks of it were used.
 
     Args:
@@ -98,6 +101,11 @@ class Generator:
 
     def take(self, words: int) -> tuple[tuple[int, int], int]:
         """(key, counter) of the next `words` words of bits, which nobody else will be given."""
+        if state.draws is not None:
+            return state.draws.take(self, words)
+        return self._next(words)
+
+    def _next(self, words: int) -> tuple[Any, int]:
         if state.tracer is not None:
             return state.tracer.take(self, words)
         with self._lock:
@@ -124,10 +132,47 @@ class Generator:
         return found
 
 
+class Draws:
+    """What is drawn while a function runs, so that the same can be drawn when it runs once more."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Any, int]] = []
+        self.again: Iterator[tuple[Any, int]] | None = None
+        self._outer: Draws | None = None
+
+    def take(self, generator: Generator, words: int) -> tuple[Any, int]:
+        if self.again is not None:
+            return next(self.again)
+        outer = self._outer
+        drawn = generator._next(words) if outer is None else outer.take(generator, words)
+        self.found.append(drawn)
+        return drawn
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """What is drawn inside of the block is noted."""
+        self._outer, state.draws = state.draws, self
+        try:
+            yield
+        finally:
+            state.draws = self._outer
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        """What is drawn inside of the block is what was noted; nothing is written to cells."""
+        before, state.draws = state.draws, self
+        self.again = iter(self.found)
+        try:
+            yield
+        finally:
+            state.draws, self.again = before, None
+
+
 default = Generator(0)
 """What random operations draw from where no generator is given."""
 
 
+@explained
 def seed(seed: int) -> None:
     """Start the default generator from a seed: the same numbers come again.
 

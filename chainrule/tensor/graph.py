@@ -33,6 +33,8 @@ class _State(threading.local):
     within: str | None = None  # the composite operation that is being expanded
     quiet: bool = False  # NumPy's floating-point warnings are off already
     tracer: Any = None  # who records a function without running it: chainrule.compile.trace
+    batches: tuple = ()  # functions being recorded for one example: chainrule.ops.batching
+    draws: Any = None  # notes or repeats random numbers: chainrule.tensor.generator.Draws
 
 
 state = _State()
@@ -207,15 +209,19 @@ def reachable(roots: Iterable[Node], start: int = -1) -> list[Node]:
     return sorted(seen, key=_serial)
 
 
-def ancestors(roots: list[Node]) -> list[Node]:
-    """Every node that a derivative of `roots` passes, newest first; no recursion, however deep."""
+def ancestors(roots: list[Node], ends: Iterable[Node] = ()) -> list[Node]:
+    """Every node that a derivative of `roots` passes, newest first; no recursion, however deep.
+
+    What lies behind `ends` is left out, where nothing else leads there.
+    """
     seen = set(roots)
-    stack = list(roots)
+    stack = list(seen.difference(ends))
     while stack:
         for node in stack.pop().inputs:
             if node is not None and node.needs_grad and node not in seen:
                 seen.add(node)
-                stack.append(node)
+                if node not in ends:
+                    stack.append(node)
     return sorted(seen, key=_serial, reverse=True)
 
 

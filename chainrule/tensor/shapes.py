@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
+
+import numpy as np
 
 from chainrule.errors import AxisError, DTypeError, ShapeError
 
@@ -36,9 +39,18 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether this is one whole number. (Arrays of any shape have `__index__`.)"""
+    try:
+        operator.index(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, (bool, np.bool_))
+
+
 def normalise_axis(axis: Any, ndim: int) -> int:
     """A non-negative axis; AxisError names the range."""
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+    if not is_whole(axis):
         raise DTypeError(f"an axis is a whole number, not {axis!r}")
     axis = axis.__index__()
     if not -ndim <= axis < ndim:
@@ -79,11 +91,21 @@ def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
     return tuple(n for i, n in enumerate(shape) if i not in axes)
 
 
+def sizes(value: Any, rank: int, what: str) -> tuple[int, ...]:
+    """So many whole numbers, from one for all or one for each."""
+    if is_whole(value):
+        value = (value,) * rank
+    values = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(values) != rank or not all(is_whole(v) for v in values):
+        several = f" or {_SEVERAL.get(rank, rank)} of them" if rank > 1 else ""
+        raise DTypeError(f"{what} is one whole number{several}, not {value!r}")
+    return tuple(int(v) for v in values)
+
+
 def pair(value: Any, what: str) -> tuple[int, int]:
     """(height, width) from one number or two."""
-    if hasattr(value, "__index__"):
-        value = (value, value)
-    values = tuple(value) if isinstance(value, (tuple, list, str)) else ()
-    if len(values) != 2 or not all(hasattr(v, "__index__") for v in values):
-        raise DTypeError(f"{what} is one whole number or a pair of them, not {value!r}")
-    return int(values[0]), int(values[1])
+    height, width = sizes(value, 2, what)
+    return height, width
+
+
+_SEVERAL = {2: "a pair", 3: "three"}

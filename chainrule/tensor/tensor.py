@@ -6,19 +6,32 @@ serves, and puts itself on the class.
 
 from __future__ import annotations
 
+import inspect
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, DTypeError, GradientError, ShapeError
+from chainrule.errors import ChainruleError, DataError, DTypeError, GradientError, ShapeError
 from chainrule.tensor import dtypes
 from chainrule.tensor.graph import Node, changed, constant, leaf, state
+from chainrule.tensor.locate import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chainrule.tensor.cell import Cell
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else "..."
+
+
+_API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+API_VERSION = _API_VERSIONS[-1]
+"""The version of the Array API standard that the library follows."""
 
 
 class Tensor:
@@ -41,6 +54,9 @@ class Tensor:
 
     if TYPE_CHECKING:
         # Operators and methods are put on the class by the declarations in `ops/`.
+        real: Tensor
+        imag: Tensor
+
         def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
@@ -76,6 +92,12 @@ class Tensor:
         ) -> None: ...
 
     def __init__(self, value: np.ndarray | None, node: Node | None = None) -> None:
+        if (
+            type(value) is not np.ndarray
+            and (node is None or value is not None)
+            and not hasattr(value, "dtype")
+        ):
+            raise DTypeError(f"Tensor has no constructor; write cr.asarray({_short(value)})")
         self._value = value
         self._node = node
         self._grad = None
@@ -109,10 +131,11 @@ class Tensor:
         """Where the value lives; only "cpu" for now."""
         return "cpu"
 
+    @explained
     def to_device(self, device: str, /, *, stream: object = None) -> Tensor:
-        """The tensor itself, for "cpu"; ValueError for any other device."""
-        if device != "cpu":
-            raise ValueError(f"there is no device {device!r}; chainrule runs on 'cpu'")
+        """The tensor itself, for "cpu"; DataError, a ValueError, for any other device."""
+        if not (isinstance(device, str) and device == "cpu"):
+            raise DataError(f"there is no device {device!r}; chainrule runs on 'cpu'")
         return self
 
     # Derivatives
@@ -126,6 +149,13 @@ class Tensor:
     def requires_grad(self, wanted: bool) -> None:
         if state.tracer is not None and state.tracer.sets_requires_grad(self, wanted):
             return
+        if state.batches and self._value is None:
+            if wanted == self.requires_grad:
+                return
+            raise GradientError(
+                "requires_grad cannot be set on one example of a function under vmap. Write "
+                "cr.vmap(cr.grad(f)) for the gradient of each example."
+            )
         if self._node is not None and self._node.op is not None:
             if wanted == self.requires_grad:
                 return
@@ -144,6 +174,7 @@ class Tensor:
             self._node = leaf(self.shape, self.dtype, self)
         changed()
 
+    @explained
     def requires_grad_(self, wanted: bool = True) -> Tensor:
         """Set `requires_grad` and return the tensor, as PyTorch has it."""
         self.requires_grad = wanted
@@ -175,6 +206,7 @@ class Tensor:
         """Whether no operation made this tensor."""
         return self._node is None or self._node.op is None
 
+    @explained
     def detach(self) -> Tensor:
         """The same value, through which no derivative flows.
 
@@ -202,6 +234,7 @@ class Tensor:
             )
         return self._value
 
+    @explained
     def numpy(self, *, copy: bool = False) -> np.ndarray:
         """The value as a NumPy array: a read-only view, or your own with `copy=True`.
 
@@ -222,24 +255,48 @@ class Tensor:
         value = self.numpy(copy=bool(copy))
         if dtype is not None and value.dtype != np.dtype(dtype):
             if copy is False:
-                raise ValueError(f"{value.dtype} cannot become {np.dtype(dtype)} without a copy")
+                raise DataError(f"{value.dtype} cannot become {np.dtype(dtype)} without a copy")
             return value.astype(dtype)
         return value
 
-    def __dlpack__(self, *, stream: object = None, max_version: Any = None, **options: Any) -> Any:
+    @explained
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The module whose functions take this tensor, by the Array API standard."""
+        if api_version not in (None, *_API_VERSIONS):
+            raise ChainruleError(
+                f"there is no version {api_version!r} of the Array API here; there are "
+                f"{', '.join(_API_VERSIONS)}, each a part of the next"
+            )
+        return sys.modules["chainrule"]
+
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: Any = None,
+        dl_device: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The value for another framework; `copy=True` hands out a copy of its own.
+
+        Without a copy it is marked as read-only where the consumer speaks DLPack 1.
+        """
         if self.requires_grad:
             raise GradientError(
                 "a tensor that requires gradients is not handed out through DLPack: what is done "
                 "to it there would be missing from its derivative. Write x.detach() first."
             )
         value = self._concrete("DLPack")
-        if max_version is not None and max_version[0] >= 1:
+        if max_version is not None and max_version[0] >= 1 and not copy:
             value = self.numpy()
-        return value.__dlpack__(stream=stream, max_version=max_version, **options)
+        return value.__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU
 
+    @explained
     def item(self) -> Any:
         """The one element as a Python number; ShapeError if there is not exactly one."""
         value = self._concrete("item()")
@@ -250,6 +307,7 @@ class Tensor:
             )
         return value.item()
 
+    @explained
     def tolist(self) -> Any:
         """Nested Python lists of numbers."""
         return self._concrete("tolist()").tolist()
@@ -268,9 +326,13 @@ class Tensor:
         return bool(self._scalar("bool"))
 
     def __int__(self) -> int:
+        if self.dtype.kind == "c":
+            raise DTypeError(f"int() is of a real number, and this is {self.dtype}; write x.real")
         return int(self._scalar("int"))
 
     def __float__(self) -> float:
+        if self.dtype.kind == "c":
+            raise DTypeError(f"float() is of a real number, and this is {self.dtype}; write x.real")
         return float(self._scalar("float"))
 
     def __complex__(self) -> complex:
@@ -352,6 +414,9 @@ def attach(name: str) -> Callable[[Any], Any]:
     def put(function: Any) -> Any:
         if name in Tensor.__dict__ and name not in ("__hash__", "__eq__"):
             raise RuntimeError(f"Tensor.{name} is taken by {Tensor.__dict__[name]!r}")
+        inner = inspect.unwrap(function)
+        if inspect.isfunction(inner):  # messages of Python's have these names
+            inner.__name__, inner.__qualname__ = name, f"Tensor.{name}"
         setattr(Tensor, name, function)
         return function
 

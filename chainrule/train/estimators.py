@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.data import Table, TargetEncoder, check_arrays, check_features, split
 from chainrule.errors import DataError
+from chainrule.tensor.locate import Explained
 from chainrule.train.metrics import accuracy, r2
 from chainrule.train.tabular import Settings, TableNetwork
 
@@ -19,7 +20,7 @@ FEWEST_FOR_VALIDATION = 40
 """With fewer rows all are trained on: a handful of validation rows says nothing."""
 
 
-class _Estimator:
+class _Estimator(Explained):
     """What both estimators share; see `Classifier`."""
 
     _task: ClassVar[Any]

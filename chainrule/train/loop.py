@@ -26,6 +26,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import asarray
 from chainrule.tensor.graph import no_grad
+from chainrule.tensor.locate import explained
 
 ROWS_AT_ONCE = 4096
 """Rows whose outputs are computed together where nothing is learnt."""
@@ -78,6 +79,7 @@ class History:
         return asdict(self)
 
 
+@explained
 def fit(
     model: Module,
     data: tuple[Any, Any],

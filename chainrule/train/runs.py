@@ -24,6 +24,7 @@ import numpy as np
 
 from chainrule.data import Split, Table, read_table
 from chainrule.errors import CheckpointError, DataError
+from chainrule.tensor.locate import explained
 from chainrule.train.loop import Epoch, History
 from chainrule.train.metrics import Score
 from chainrule.train.report import report_html
@@ -181,6 +182,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return store
 
 
+@explained
 def read_run(folder: str | Path) -> Run:
     """The run in a folder.
 

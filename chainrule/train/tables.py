@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.data import ColumnEncoder, Split, Table, TargetEncoder, read_table, split
 from chainrule.errors import DataError
+from chainrule.tensor.locate import explained
 from chainrule.train.metrics import (
     Score,
     accuracy,
@@ -31,6 +32,7 @@ FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of the rows that are trained on, that stop the training, and that test the result."""
 
 
+@explained
 def fit_table(
     path: str | Path,
     target: str,

@@ -139,6 +139,9 @@ OTHER_DEFAULTS = {
     ("Buffer", "data"),  # None, for one without a value
     ("Parameter", "data"),
     ("TransformerEncoderLayer", "activation"),  # the function called "relu"
+    ("TransformerDecoderLayer", "activation"),
+    ("Transformer", "activation"),
+    ("Softmin", "dim"),
 }
 
 
@@ -147,6 +150,9 @@ def test_constructor_arguments_have_pytorchs_names_and_defaults():
     for name in [n for n in dir(nn) if isinstance(getattr(nn, n), type) and hasattr(tnn, n)]:
         ours = inspect.signature(getattr(nn, name)).parameters
         theirs = inspect.signature(getattr(tnn, name)).parameters
+        if name in ("RNN", "GRU", "LSTM"):  # *args, **kwargs in PyTorch: those of its base
+            theirs = inspect.signature(tnn.RNNBase).parameters
+            ours = {n: p for n, p in ours.items() if n != "nonlinearity"}
         for argument, parameter in ours.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue

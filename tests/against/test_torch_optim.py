@@ -10,6 +10,16 @@ from chainrule import nn, optim
 _RNG = np.random.default_rng(0)
 X, Y = _RNG.normal(size=(16, 5)), _RNG.integers(0, 3, 16)
 
+
+@pytest.fixture(autouse=True)
+def in_float64():
+    """PyTorch's own numbers (products of momenta, averaging rates) take its default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 OPTIMISERS = [
     ("SGD", {"lr": 0.1}),
     ("SGD", {"lr": 0.1, "momentum": 0.9}),
@@ -20,6 +30,26 @@ OPTIMISERS = [
     ("Adam", {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3, "maximize": True}),
     ("AdamW", {"lr": 0.1}),
     ("AdamW", {"lr": 0.1, "amsgrad": True, "weight_decay": 0.3}),
+    ("NAdam", {"lr": 0.05}),
+    ("NAdam", {"lr": 0.05, "weight_decay": 0.1, "momentum_decay": 0.1, "maximize": True}),
+    ("NAdam", {"lr": 0.05, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("RAdam", {"lr": 0.05}),
+    ("RAdam", {"lr": 0.05, "betas": (0.8, 0.9), "weight_decay": 0.1}),
+    ("RAdam", {"lr": 0.05, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Adamax", {"lr": 0.05}),
+    ("Adamax", {"lr": 0.05, "weight_decay": 0.1, "eps": 1e-3, "maximize": True}),
+    ("Adagrad", {"lr": 0.1}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "maximize": True}),
+    ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.7, "weight_decay": 0.1, "eps": 1e-3, "maximize": True}),
+    ("Rprop", {}),
+    ("Rprop", {"lr": 0.05, "etas": (0.3, 1.5), "step_sizes": (1e-3, 0.2), "maximize": True}),
+    ("ASGD", {"lr": 0.1}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.1, "alpha": 0.5, "t0": 3, "weight_decay": 0.1}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.3, "beta2_decay": -0.5, "eps": (1e-5, 0.1), "d": 1.5}),
+    ("Adafactor", {"lr": 0.3, "weight_decay": 0.1, "maximize": True}),
     ("RMSprop", {"lr": 0.01}),
     ("RMSprop", {"lr": 0.01, "centered": True, "momentum": 0.9, "weight_decay": 0.1}),
 ]
@@ -37,6 +67,39 @@ SCHEDULES = [
     ("ReduceLROnPlateau", {"patience": 2}),
     ("ReduceLROnPlateau", {"patience": 1, "cooldown": 2, "mode": "max", "threshold_mode": "abs"}),
     ("LambdaLR", {"lr_lambda": lambda step: 0.9**step}),
+    ("MultiplicativeLR", {"lr_lambda": lambda step: 0.9 + 0.01 * step}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.2, "step_size_up": 3}),
+    (
+        "CyclicLR",
+        {
+            "base_lr": 0.01,
+            "max_lr": 0.2,
+            "step_size_up": 2,
+            "step_size_down": 5,
+            "mode": "triangular2",
+            "base_momentum": 0.7,
+        },
+    ),
+    (
+        "CyclicLR",
+        {
+            "base_lr": 0.01,
+            "max_lr": 0.2,
+            "step_size_up": 2,
+            "mode": "exp_range",
+            "gamma": 0.9,
+            "cycle_momentum": False,
+        },
+    ),
+    (
+        "CyclicLR",
+        {
+            "base_lr": 0.01,
+            "max_lr": 0.2,
+            "step_size_up": 2,
+            "scale_fn": lambda cycle: 1 / (1 + cycle),
+        },
+    ),
 ]
 
 
@@ -85,6 +148,146 @@ def test_trajectory(name, options):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedule(schedule):
     _follow(lambda parameters, module: module.Adam(parameters, lr=0.1), schedule)
+
+
+@pytest.mark.parametrize(
+    ("lr", "options"),
+    [
+        (0.1, {"line_search_fn": None, "history_size": 3}),
+        (1.0, {"line_search_fn": None, "max_iter": 7}),
+        (0.5, {"line_search_fn": None, "tolerance_grad": 1e-2}),
+    ],
+)
+def test_lbfgs_without_a_line_search(lr, options):
+    ours, theirs = _networks()
+    our_opt = optim.LBFGS(ours.parameters(), lr=lr, **options)
+    their_opt = torch.optim.LBFGS(theirs.parameters(), lr=lr, **options)
+
+    def closure():
+        their_opt.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(torch.tensor(X)), torch.tensor(Y))
+        loss.backward()
+        return loss
+
+    def our_closure():
+        loss = nn.cross_entropy(ours(cr.asarray(X)), Y)
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        np.testing.assert_allclose(
+            our_opt.step(our_closure), their_opt.step(closure).item(), rtol=1e-9
+        )
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon(monkeypatch, adjust, shape, nesterov):
+    # PyTorch orthogonalises in bfloat16, where only the first three digits could be compared.
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self.clone())
+    rng = np.random.default_rng(1)
+    start, target = rng.normal(size=(2, *shape))
+    theirs = torch.nn.Parameter(torch.tensor(start))
+    ours = nn.Parameter(cr.asarray(start))
+    options = {"lr": 0.05, "nesterov": nesterov, "adjust_lr_fn": adjust, "weight_decay": 0.2}
+    their_opt, our_opt = torch.optim.Muon([theirs], **options), optim.Muon([ours], **options)
+    for _ in range(20):
+        their_opt.zero_grad()
+        (torch.sin(theirs) - torch.tensor(target)).square().sum().backward()
+        their_opt.step()
+        (cr.sin(ours) - target).square().sum().backward()
+        our_opt.step()
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Rprop"])
+def test_complex_parameters(name):
+    rng = np.random.default_rng(1)
+    start, target = (rng.normal(size=(2, 5)) + 1j * rng.normal(size=(2, 5)) for _ in range(2))
+    theirs = torch.nn.Parameter(torch.tensor(start))
+    ours = nn.Parameter(cr.asarray(start))
+    our_opt = getattr(optim, name)([ours], lr=0.05)
+    their_opt = getattr(torch.optim, name)([theirs], lr=0.05)
+    for _ in range(20):
+        gradient = theirs.detach().numpy() - target
+        theirs.grad, ours.grad = torch.tensor(gradient), cr.asarray(gradient)
+        their_opt.step()
+        our_opt.step()
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-10)
+
+
+def test_averaged_weights():
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    ours, theirs = _networks()
+    pairs = [
+        (optim.AveragedModel(ours), AveragedModel(theirs)),
+        (
+            optim.AveragedModel(ours, decay=0.9),
+            AveragedModel(theirs, multi_avg_fn=get_ema_multi_avg_fn(0.9)),
+        ),
+    ]
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        for name, p in theirs.named_parameters():
+            value = rng.normal(size=tuple(p.shape))
+            p.data = torch.tensor(value)
+            dict(ours.named_parameters())[name].assign(value)
+        for mine, other in pairs:
+            mine.update_parameters(ours)
+            other.update_parameters(theirs)
+    for mine, other in pairs:
+        assert mine.n_averaged.item() == 6
+        assert list(mine.state_dict()) == list(other.state_dict())
+        for name, value in other.state_dict().items():
+            np.testing.assert_allclose(mine.state_dict()[name], value.numpy(), rtol=1e-12)
+
+
+def test_statistics_of_averaged_normalisation():
+    from torch.optim.swa_utils import update_bn
+
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(1.5, 2.0, size=(n, 3)) for n in (8, 8, 5)]
+    theirs = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1)).double().eval()
+    ours = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)).to(cr.float64).eval()
+    update_bn([torch.tensor(b) for b in batches], theirs)
+    optim.update_bn(batches, ours)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        found = getattr(ours[0], name).numpy()
+        np.testing.assert_allclose(found, getattr(theirs[0], name).numpy(), rtol=1e-12)
+    assert ours[0].momentum == 0.1
+    assert not ours.training
+
+
+def test_swalr_and_chained_schedules():
+    _, theirs = _networks()
+    ours, _ = _networks()
+    rates = []
+    for module, lr, swa, parameters in (
+        (optim, optim, optim, ours.parameters()),
+        (torch.optim, torch.optim.lr_scheduler, torch.optim.swa_utils, theirs.parameters()),
+    ):
+        opt = module.SGD(parameters, lr=1.0)
+        chained = lr.ChainedScheduler(
+            [lr.ConstantLR(opt, factor=0.5, total_iters=3), lr.ExponentialLR(opt, gamma=0.8)]
+        )
+        late = [
+            swa.SWALR(opt, swa_lr=0.05, anneal_epochs=4, anneal_strategy=s)
+            for s in ("linear", "cos")
+        ]
+        found = []
+        for i in range(20):
+            for p in opt.param_groups[0]["params"]:
+                zero = cr.zeros(p.shape, dtype=cr.float64)
+                p.grad = zero if module is optim else torch.zeros_like(p)
+            opt.step()
+            (chained if i < 6 else late[0] if i < 13 else late[1]).step()
+            found.append(opt.param_groups[0]["lr"])
+        rates.append(found)
+    np.testing.assert_allclose(*rates, rtol=1e-12)
 
 
 def test_sequential_schedule():

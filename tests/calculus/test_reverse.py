@@ -257,3 +257,24 @@ def test_random_graphs_agree_with_dual_numbers(steps):
             theirs.append((np.sin(a), np.cos(a) * da))
     ours[-1].backward()
     assert x.grad.item() == pytest.approx(theirs[-1][1], rel=1e-9, abs=1e-12)
+
+
+def test_cotangents_of_parts_are_added_in_place():
+    """Overlapping parts, a part used twice, and the whole beside them, as differences have it."""
+    x = cr.asarray(np.linspace(-1, 1, 24).reshape(2, 3, 4))
+
+    def f(x):
+        y = x.permute(2, 0, 1)
+        a, b = y[0], y[1:3]
+        return (a * a + y[3] * y[0]).sum() + (b * y[2:4]).sum() + (y * x.permute(2, 0, 1)).sum()
+
+    cr.check_gradients(f, x)
+    x.requires_grad = True
+    f(x).backward()
+    given = x.grad.numpy().copy()
+    assert np.allclose(given, cr.grad(f)(x).numpy())
+    part = x[0]
+    (part.sum() + part[1].sum()).backward()  # a second pass adds to a gradient, not into it
+    assert np.allclose(
+        x.grad.numpy() - given, [np.ones((3, 4)) + np.eye(3)[1][:, None], np.zeros((3, 4))]
+    )

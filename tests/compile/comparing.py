@@ -92,8 +92,8 @@ def assert_close(
     for number, (c, e, x, m) in enumerate(zip(found, eager, exact, magnitudes, strict=False)):
         c, e = array(c), array(e)
         assert (c.shape, c.dtype) == (e.shape, e.dtype)
-        sure = np.isfinite(m) & np.isfinite(x.astype(float))
-        if e.dtype.kind != "f":
+        sure = np.isfinite(m) & np.isfinite(x if x.dtype.kind == "c" else x.astype(float))
+        if e.dtype.kind not in "fc":
             np.testing.assert_array_equal(np.where(sure, c, e), e, f"result {number}")
             continue
         eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).smallest_normal
@@ -101,8 +101,8 @@ def assert_close(
         scale = np.where(sure, m, 1.0) * eps + tiny
         sure = sure & (m < np.finfo(e.dtype).max / 8)
         with np.errstate(all="ignore"):
-            mine = np.where(sure, np.abs(c.astype(float) - x), 0) / scale
-            theirs = np.where(sure, np.abs(e.astype(float) - x), 0) / scale
+            mine = np.where(sure, np.abs(c.astype(x.dtype) - x), 0) / scale
+            theirs = np.where(sure, np.abs(e.astype(x.dtype) - x), 0) / scale
         allowed = max(units, 2 * float(np.max(theirs, initial=0)))
         wrong = ~(mine <= allowed)
         assert not wrong.any(), (

@@ -105,7 +105,7 @@ def _magnitude(
     node: Node, attrs: dict, operands: list[Any], value: np.ndarray, sizes: list[Any]
 ) -> np.ndarray:
     op, name = node.op, node.op.name
-    own = np.abs(value.astype(np.float64))
+    own = np.abs(value if value.dtype.kind == "c" else value.astype(np.float64))
     if name in JUMPS:
         reach = sum(
             np.where(x.dtype.kind == "f", m, 0) for x, m in zip(operands, sizes, strict=True)

@@ -96,9 +96,19 @@ OF_FLOATS = {
     "reciprocal": np.reciprocal, "sqrt": np.sqrt,
     "rsqrt": lambda x: 1 / np.sqrt(x),
 }  # fmt: skip
+
+
+def floor_divide(a, b):
+    """NumPy's; of infinities what division gives, as the Array API standard has it."""
+    y = np.floor_divide(a, b)
+    if y.dtype.kind != "f":
+        return y
+    return np.where(np.isinf(a) | np.isinf(b), np.divide(a, b), y).astype(y.dtype)
+
+
 BINARY = {
     "add": np.add, "subtract": np.subtract, "multiply": np.multiply,
-    "floor_divide": np.floor_divide, "remainder": np.remainder,
+    "floor_divide": floor_divide, "remainder": np.remainder,
     "maximum": np.maximum, "minimum": np.minimum,
     "equal": np.equal, "not_equal": np.not_equal, "less": np.less,
     "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,

@@ -1,8 +1,15 @@
 """What NumPy and SciPy make of each operation's samples, in float64."""
 
+import itertools
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage, signal, special
+from scipy.spatial import distance
+
+from tests.ops import special_references
+from tests.ops.draws import DRAWS
+from tests.ops.linalg_references import LINALG
 
 
 def same(*names):
@@ -20,8 +27,28 @@ def spread(function):
     )
 
 
-def running(function):
-    return lambda x, axis=None, **rest: function(x, axis=axis)
+def running(function, first):
+    def reference(x, axis=None, include_initial=False, **rest):
+        if include_initial:
+            x = np.insert(x, 0, first, axis or 0)
+        return function(x, axis=axis)
+
+    return reference
+
+
+def sort(x, axis=-1, descending=False):
+    y = np.sort(x, axis)
+    return np.flip(y, axis) if descending else y
+
+
+def argsort(x, axis=-1, descending=False):
+    """By Python's sort, which is stable: of equals the first comes first, descending too."""
+    y = np.zeros(x.shape, int)
+    for at in np.ndindex(*np.moveaxis(x, axis, -1).shape[:-1]):
+        row = np.moveaxis(x, axis, -1)[at]
+        sign = -1 if descending else 1
+        np.moveaxis(y, axis, -1)[at] = sorted(range(len(row)), key=lambda i, r=row: sign * r[i])
+    return y
 
 
 def softmax(x, axis=-1, **rest):
@@ -126,9 +153,23 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     return standardize(x, weight, bias, axes=axes, eps=eps)
 
 
-def standardize(x, weight=None, bias=None, *, axes, eps):
-    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+def standardize(x, weight=None, bias=None, *, axes, eps, centre=True):
+    mean = x.mean(axes, keepdims=True) if centre else 0
+    y = (x - mean) / np.sqrt(np.mean((x - mean) ** 2, axes, keepdims=True) + eps)
     return y * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def ctc(log_probs, labels, steps, counts, blank=0):
+    """By going through every path."""
+    losses = []
+    for n, (length, count) in enumerate(zip(steps, counts, strict=True)):
+        total = 0.0
+        for path in itertools.product(range(log_probs.shape[2]), repeat=int(length)):
+            merged = [c for c, _ in itertools.groupby(path) if c != blank]
+            if merged == list(labels[n, :count]):
+                total += np.exp(sum(log_probs[t, n, c] for t, c in enumerate(path)))
+        losses.append(-np.log(total))
+    return np.array(losses)
 
 
 def batch_norm(x, mean=None, variance=None, weight=None, bias=None, eps=1e-5):
@@ -262,7 +303,10 @@ def adaptive_avg_pool2d(x, output_size):
     return y
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool2d(
+    x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
+    divisor_override=None,
+):  # fmt: skip
     k = np.broadcast_to(kernel_size, 2)
     s = k if stride is None else np.broadcast_to(stride, 2)
     p = np.broadcast_to(padding, 2)
@@ -276,7 +320,53 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_in
             height = min(bottom, x.shape[-2] + p[0]) - top
             width = min(right, x.shape[-1] + p[1]) - left
             count = height * width if count_include_pad else window.shape[-1] * window.shape[-2]
-            y[..., i, j] = window.sum((-1, -2)) / count
+            y[..., i, j] = window.sum((-1, -2)) / (divisor_override or count)
+    return y
+
+
+def adaptive_max(rank):
+    def pool(x, output_size):
+        size = x.shape[-rank:]
+        parts = tuple(np.broadcast_to(output_size, rank))
+        y = np.empty((*x.shape[:-rank], *parts))
+        for at in np.ndindex(*parts):
+            window = tuple(
+                slice(i * n // m, -(-(i + 1) * n // m))
+                for i, n, m in zip(at, size, parts, strict=True)
+            )
+            y[(..., *at)] = x[(..., *window)].max(tuple(range(-rank, 0)), initial=-np.inf)
+        return y
+
+    return pool
+
+
+def running_places(x, axis, word):
+    """Number by number along the axis."""
+    y = np.zeros(x.shape, int)
+    for at in np.ndindex(*np.delete(x.shape, axis)):
+        row = (*at[:axis], slice(None), *at[axis:])
+        for i in range(x.shape[axis]):
+            values = x[row][: i + 1]
+            y[row][i] = np.flatnonzero(values == getattr(np, word)(values))[-1]
+    return y
+
+
+def cdist(a, b, p=2.0):
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (a, b))
+    y = np.empty((*lead, a.shape[-2], b.shape[-2]))
+    for at in np.ndindex(*lead):
+        kind = {"metric": "chebyshev"} if p == np.inf else {"metric": "minkowski", "p": p}
+        y[at] = distance.cdist(a[at], b[at], **kind)
+    return y
+
+
+def extreme_at(x, src, *arrays, pattern, word):
+    """One number after the other."""
+    y = x.copy()
+    rows = np.arange(x.size).reshape(x.shape)[arrays[0]]
+    for place, value in zip(rows.ravel(), src.ravel(), strict=True):
+        y.reshape(-1)[place] = {"max": max, "min": min}[word](y.reshape(-1)[place], value)
     return y
 
 
@@ -296,6 +386,37 @@ def add_windows(g, *, size, kernel, stride, dilation, padding):
             ..., k, m, i, j
         ]
     return y[..., top : top + size[0], left : left + size[1]]
+
+
+def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    """Number by number."""
+    (k, m), (s, t), (d, e), (p, r) = (
+        np.broadcast_to(v, 2) for v in (kernel_size, stride, dilation, padding)
+    )
+    height, width = output_size
+    columns = (width + 2 * r - e * (m - 1) - 1) // t + 1
+    y = np.zeros((*x.shape[:-2], x.shape[-2] // (k * m), height, width))
+    for row, column in np.ndindex(*x.shape[-2:]):
+        channel, inside = divmod(row, k * m)
+        u = column // columns * s + inside // m * d - p
+        v = column % columns * t + inside % m * e - r
+        if 0 <= u < height and 0 <= v < width:
+            y[..., channel, u, v] += x[..., row, column]
+    return y
+
+
+def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False):
+    """SciPy's interpolation at every place."""
+    rank = x.ndim - 2
+    y = np.empty((*x.shape[:2], *grid.shape[1:-1]))
+    size = np.array(x.shape[:1:-1])
+    at = (grid + 1) / 2 * (size - 1) if align_corners else ((grid + 1) * size - 1) / 2
+    order = {"bilinear": 1, "nearest": 0}[mode]
+    outside = {"zeros": "grid-constant", "border": "nearest"}[padding_mode]
+    for b, c in np.ndindex(*x.shape[:2]):
+        places = [at[b, ..., rank - 1 - axis] for axis in range(rank)]
+        y[b, c] = ndimage.map_coordinates(x[b, c], places, order=order, mode=outside)
+    return y
 
 
 def permute(x, axes):
@@ -332,10 +453,13 @@ def random_normal(key, counter, shape, dtype):
 
 
 REFERENCES = {
+    **LINALG,
+    **special_references.REFERENCES,
     **same(
         "abs", "add", "subtract", "ceil", "cos", "cosh", "divide", "equal",
         "exp", "exp2", "expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot",
         "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log10", "log1p", "log2",
+        "copysign", "nextafter", "signbit",
         "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul",
         "maximum", "minimum", "multiply", "negative", "not_equal", "outer", "positive",
         "reciprocal", "remainder", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh",
@@ -374,7 +498,13 @@ REFERENCES = {
     "prod": along(np.prod), "argmax": along(np.argmax), "argmin": along(np.argmin),
     "any": along(np.any), "all": along(np.all), "logsumexp": along(special.logsumexp),
     "var": spread(np.var), "std": spread(np.std),
-    "cumulative_sum": running(np.cumsum), "cumulative_prod": running(np.cumprod),
+    "cumulative_sum": running(np.cumsum, 0), "cumulative_prod": running(np.cumprod, 1),
+    "diff": lambda x, **attrs: np.diff(x, **{k: v for k, v in attrs.items() if v is not None}),
+    "sort": sort, "argsort": argsort,
+    "searchsorted": lambda x1, x2, **attrs: np.searchsorted(x1, x2, **attrs),
+    "count_nonzero": along(np.count_nonzero),
+    "isin": np.isin,
+    "bitwise_left_shift": np.left_shift, "bitwise_right_shift": np.right_shift,
     "softmax": softmax, "log_softmax": log_softmax,
     "softmax_cross_entropy": lambda x, y: -np.take_along_axis(
         special.log_softmax(x, -1), np.asarray(y)[..., None], -1
@@ -393,7 +523,10 @@ REFERENCES = {
     ),
     "concat": lambda arrays, axis=0: np.concatenate(arrays, axis),
     "pad_zeros": np.pad,
-    "pad": lambda x, pad_width, value=0.0: np.pad(x, pad_width, constant_values=value),
+    "pad": lambda x, pad_width, value=0.0, mode="constant": (
+        np.pad(x, pad_width, constant_values=value) if mode == "constant"
+        else np.pad(x, pad_width, {"replicate": "edge", "circular": "wrap"}.get(mode, mode))
+    ),
     "flip": lambda x, axis=None: np.flip(x, axis),
     "getitem": getitem, "setitem": setitem, "add_at": add_at,
     "embedding": lambda x, weight: weight[x],
@@ -414,7 +547,22 @@ REFERENCES = {
     "pool_places": pool_places, "pool_pick": pool_pick, "pool_spread": pool_spread,
     "max_pool2d": max_pool2d, "avg_pool2d": avg_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    **{f"adaptive_max_pool{rank}d": adaptive_max(rank) for rank in (1, 2, 3)},
+    "interp": np.interp, "polyval": np.polyval,
+    "running_places": running_places,
+    "topk_places": lambda x, k, axis, largest: np.take(
+        np.argsort(-x if largest else x, axis, kind="stable"), np.arange(k), axis
+    ),
+    "pairwise_distance": lambda a, b, p=2.0, eps=1e-6, keepdims=False: np.linalg.norm(
+        np.atleast_1d(a - b + eps), p, -1, keepdims
+    ),
+    "cdist": cdist,
+    "normalize": lambda x, p=2.0, axis=1: x / np.linalg.norm(x, p, axis, keepdims=True),
+    "einsum": lambda equation, *xs: np.einsum(equation, *xs),
+    "extreme_at": extreme_at, "fold": fold, "grid_sample": grid_sample,
+    "ctc_negative_log_likelihood": ctc,
     "standardize": standardize, "layer_norm": layer_norm, "batch_norm": batch_norm,
     "scaled_dot_product_attention": attention,
     "attention_gradient": attention_gradient,
+    **DRAWS,
 }  # fmt: skip

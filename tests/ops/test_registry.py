@@ -33,7 +33,7 @@ def elementwise_samples(op, seed=0):
     rng = np.random.default_rng(seed)
     if op.accepts == "bool":
         return [tuple(rng.random((2, 3)) > 0.5 for _ in range(op.arity))]
-    if op.accepts == "bits":
+    if op.accepts in ("bits", "integer"):
         return [tuple(rng.integers(0, 9, (2, 3)) for _ in range(op.arity))]
     draw = [lambda shape, d=d: d.sample(rng, shape) for d in op.domain]
     shapes = [[(2, 3)], [()], [(0, 3)], [(4,)]]

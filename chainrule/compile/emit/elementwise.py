@@ -99,7 +99,7 @@ def relu(x: Vector) -> Vector:
 
 def floor_divide(a: Vector, b: Vector) -> Vector:
     if a.floating:
-        return _float_divmod(a, b)[0]
+        return where(isinf(a) | isinf(b), divide(a, b), _float_divmod(a, b)[0])
     quotient, rest = _integer_divmod(a, b)
     below = _signs_differ(rest, b)
     return quotient if below is None else where(below, quotient - 1, quotient)

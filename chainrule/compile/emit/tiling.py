@@ -24,6 +24,7 @@ _THIN = 4  # rows of C, at most, that do not pay for packing B
 _CANDIDATES = 8  # tiles for which the whole plan is made
 _PAGE = 4096  # bytes of memory whose place the machine remembers at a time …
 _REMEMBERED = 12 << 20  # … and of all that it remembers; beyond, columns are apart
+_WAYS = 16  # of a level 2 cache, as most processors have it
 _LONGEST = 4096  # elements of k in one strip, whose panel then still fits into a level 2 cache
 
 
@@ -201,14 +202,17 @@ def _tiled(c: Contraction, machine: Machine, rows: int, columns: int) -> Plan:
     # Where neither stride is 1, a panel spares reading a cache line for every element once more.
     scattered = min(c.a_row, c.a_k) != 1 and column_tiles > 2
     # Columns of A far apart come from memory one by one, and the caches forget them between two
-    # strips. Then a task takes few rows, whose columns it packs once for all strips.
+    # strips, or have no room for them. Then a task takes few rows, whose columns it packs once for
+    # all strips.
     apart = c.a_row == 1 and c.a_k * c.dtype.itemsize >= _PAGE and column_tiles > 8
     apart = apart and c.k * c.a_k * c.dtype.itemsize > _REMEMBERED
+    apart = apart or (c.a_row == 1 and column_tiles > 2 and _clash(c, c.a_k, machine))
     pack_a = scattered or apart
     # Rows of B far apart are each on a page of their own; more of them than the machine remembers
-    # the pages of are read once, into a panel.
+    # the pages of, or than the cache has room for, are read once, into a panel.
     span = c.k * c.b_k * c.dtype.itemsize
-    pack_b = c.b_col != 1 or (row_tiles > 4 and column_tiles > 1 and span > 2 * machine.l2)
+    far = span > 2 * machine.l2 or _clash(c, c.b_k, machine)
+    pack_b = c.b_col != 1 or (row_tiles > 4 and column_tiles > 1 and far)
     # Where B stays in a near cache anyhow, C is best written row after row.
     along_rows = not pack_b and c.k * c.n * c.dtype.itemsize <= machine.l2
     # A large B for a few rows of A is waited for: it is best read in long pieces of a few rows.
@@ -217,9 +221,16 @@ def _tiled(c: Contraction, machine: Machine, rows: int, columns: int) -> Plan:
     kc = min(c.k, _up(_blocks(c.k, _blocks(c.k, longest) or 1), machine.lanes))
     fewest = _FEWEST if pack_b else 1
     mc, nc, items = _block(c, rows, columns, along_rows or apart, fewest, _blocks(width, columns))
+    nc = column_tiles * columns if apart else nc
     return Plan(
         c, machine.lanes, "tiles", rows, columns, pack_a, pack_b, along_rows, mc, nc, kc, items
     )
+
+
+def _clash(c: Contraction, stride: int, machine: Machine) -> bool:
+    """Whether k cache lines so far apart put one another out of the level 2 cache: a stride that
+    shares a power of two with the size of a way leads to a few of its sets alone."""
+    return c.k * math.gcd(stride * c.dtype.itemsize, machine.l2 // _WAYS) >= machine.l2
 
 
 def _inner(c: Contraction, lanes: int, registers: int) -> Plan:

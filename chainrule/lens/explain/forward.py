@@ -14,13 +14,16 @@ import numpy as np
 from chainrule.errors import ChainruleError, DTypeError
 from chainrule.lens.explain.derivation import Check, Derivation, Step
 from chainrule.lens.explain.notes import notes
+from chainrule.nn.undisturbed import undisturbed
 from chainrule.ops.operation import Operation
 from chainrule.places import show
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import FULL, Node, recording
+from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor
 
 
+@explained
 def explain(
     model: Any,
     x: Any,
@@ -55,7 +58,7 @@ def explain(
         known[id(parameter._value)] = name
     for name, tensor in (names or {}).items():
         known[id(as_operand(tensor)._value)] = name
-    with recording(FULL), _evaluating(model):
+    with recording(FULL), undisturbed(model):
         output = model(source)
         result = output
         if loss is not None:
@@ -78,22 +81,6 @@ def _parameters(model: Any) -> list[tuple[str, Tensor]]:
         if hasattr(model, method):
             named.extend(getattr(model, method)())
     return named
-
-
-class _evaluating:
-    """A module in evaluation mode for the time of the block; its mode comes back afterwards."""
-
-    def __init__(self, model: Any) -> None:
-        self.modules = list(model.modules()) if hasattr(model, "modules") else []
-
-    def __enter__(self) -> None:
-        self.modes = [module.training for module in self.modules]
-        for module in self.modules:
-            object.__setattr__(module, "training", False)
-
-    def __exit__(self, *exc: object) -> None:
-        for module, mode in zip(self.modules, self.modes, strict=True):
-            object.__setattr__(module, "training", mode)
 
 
 def _history(root: Node) -> list[Node]:

@@ -16,12 +16,13 @@ from chainrule.nn.layers.linear import Linear
 from chainrule.nn.module import Parameter
 from chainrule.ops.attention import scaled_dot_product_attention
 from chainrule.ops.choosing import where
+from chainrule.ops.joining import concat
 from chainrule.ops.linear_algebra import linear, matmul
 from chainrule.ops.random import dropout
 from chainrule.ops.reduction import mean
 from chainrule.ops.softmax import softmax
-from chainrule.ops.structure import matrix_transpose, permute_dims, reshape
-from chainrule.tensor.creation import as_operand, zeros
+from chainrule.ops.structure import broadcast_to, matrix_transpose, permute_dims, reshape
+from chainrule.tensor.creation import as_operand, full, zeros
 from chainrule.tensor.tensor import Tensor
 
 
@@ -36,13 +37,19 @@ class MultiheadAttention(Layer):
         num_heads: into how many heads it is cut; it divides `embed_dim`.
         dropout: the probability with which an attention weight is dropped in training.
         bias: whether the projections have one.
+        add_bias_kv: whether a key and a value that are learnt stand behind the others.
+        add_zero_attn: whether a key and a value of zeros stand behind the others.
+        kdim, vdim: the sizes of keys and values, if they are not `embed_dim`.
         batch_first: whether sequences are (batch, length, embed_dim) rather than PyTorch's default
             (length, batch, embed_dim). Without a batch they are (length, embed_dim).
 
     Attributes:
-        in_proj_weight: (3 · embed_dim, embed_dim), for query, key and value, Xavier-uniform.
+        in_proj_weight: (3 · embed_dim, embed_dim), for query, key and value, Xavier-uniform; or
+            None, where kdim or vdim is another size, and
+        q_proj_weight, k_proj_weight, v_proj_weight: (embed_dim, size) instead.
         in_proj_bias: (3 · embed_dim,), zeros; or None.
         out_proj: the `Linear` at the end, its bias zeros.
+        bias_k, bias_v: (1, 1, embed_dim) with `add_bias_kv`; or None.
 
     Raises:
         ShapeError: `num_heads` does not divide `embed_dim`.
@@ -54,12 +61,19 @@ class MultiheadAttention(Layer):
     ((2, 5, 8), (2, 5, 5))
     """
 
+    bias_k: Any
+    bias_v: Any
+
     def __init__(
         self,
         embed_dim: int,
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
         batch_first: bool = False,
     ) -> None:
         self.embed_dim = positive(embed_dim, "embed_dim")
@@ -69,12 +83,30 @@ class MultiheadAttention(Layer):
                 f"embed_dim {embed_dim} cannot be cut into num_heads {num_heads} equal heads"
             )
         self.dropout, self.bias, self.batch_first = dropout, bool(bias), bool(batch_first)
-        self.in_proj_weight = Parameter(zeros((3 * embed_dim, embed_dim)))
+        self.add_bias_kv, self.add_zero_attn = bool(add_bias_kv), bool(add_zero_attn)
+        self.kdim = positive(embed_dim if kdim is None else kdim, "kdim")
+        self.vdim = positive(embed_dim if vdim is None else vdim, "vdim")
+        self.in_proj_weight: Parameter | None = None
+        if self.kdim == self.vdim == embed_dim:
+            self.in_proj_weight = Parameter(zeros((3 * embed_dim, embed_dim)))
+            init.xavier_uniform_(self.in_proj_weight)
+        else:
+            for name, size in (("q", embed_dim), ("k", self.kdim), ("v", self.vdim)):
+                weight = Parameter(zeros((embed_dim, size)))
+                setattr(self, f"{name}_proj_weight", init.xavier_uniform_(weight))
         self.in_proj_bias = Parameter(zeros((3 * embed_dim,))) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias)
-        init.xavier_uniform_(self.in_proj_weight)
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
+        for name in ("bias_k", "bias_v"):
+            learnt = Parameter(zeros((1, 1, embed_dim))) if add_bias_kv else None
+            setattr(self, name, learnt if learnt is None else init.xavier_normal_(learnt))
+
+    def configuration(self) -> dict[str, Any]:
+        found = super().configuration()
+        for name in ("kdim", "vdim"):
+            found[name] = None if found[name] == self.embed_dim else found[name]
+        return found
 
     def forward(
         self,
@@ -91,8 +123,8 @@ class MultiheadAttention(Layer):
 
         Args:
             query: (batch, L, embed_dim) with `batch_first`; the result has its shape.
-            key: (batch, S, embed_dim).
-            value: (batch, S, embed_dim).
+            key: (batch, S, kdim).
+            value: (batch, S, vdim).
             key_padding_mask: (batch, S), True at keys that are padding and are not looked at; or
                 numbers to add to the scores.
             need_weights: whether the weights are wanted; without them it is faster.
@@ -104,7 +136,7 @@ class MultiheadAttention(Layer):
             is_causal: no place looks at a later one.
         """
         same = query is key and key is value
-        q = cast(query, self.in_proj_weight)
+        q = cast(query, self.any_parameter())
         k, v = (q, q) if same else (cast(key, q), cast(value, q))
         batched = q.ndim == 3
         self._check(q, k, v)
@@ -114,6 +146,7 @@ class MultiheadAttention(Layer):
             q, k, v = (permute_dims(x, (1, 0, 2)) for x in (q, k, v))
         q, k, v = self._project(q, k, v, same)
         mask = self._mask(q, k, key_padding_mask, attn_mask, is_causal)
+        k, v, mask = self._with_extra(k, v, mask)
         rate = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
@@ -140,6 +173,12 @@ class MultiheadAttention(Layer):
                 f"sequences are ({order}, embed_dim), or without a batch (length, embed_dim); "
                 f"here are {shapes}"
             )
+        sizes = (self.embed_dim, self.kdim, self.vdim)
+        if tuple(x.shape[-1] for x in (q, k, v)) != sizes:
+            raise ShapeError(
+                f"query, key and value have the last sizes {', '.join(map(str, sizes))}; here are "
+                f"{shapes}"
+            )
         if k.shape[:-1] != v.shape[:-1]:
             raise ShapeError(f"each key has a value; here are {shapes}")
         batch = 0 if self.batch_first else 1
@@ -155,7 +194,14 @@ class MultiheadAttention(Layer):
         """Query, key and value as (batch, num_heads, length, d)."""
         weight, bias, n = self.in_proj_weight, self.in_proj_bias, self.embed_dim
         thirds = [slice(i * n, (i + 1) * n) for i in range(3)]
-        if same:
+        if weight is None:
+            parts = [
+                linear(
+                    x, getattr(self, f"{name}_proj_weight"), None if bias is None else bias[third]
+                )
+                for name, x, third in zip("qkv", (q, k, v), thirds, strict=True)
+            ]
+        elif same:
             together = linear(q, weight, bias)  # one product rather than three
             parts = [together[..., third] for third in thirds]
         else:
@@ -165,6 +211,24 @@ class MultiheadAttention(Layer):
             ]
         q, k, v = (self._heads(part) for part in parts)
         return q, k, v
+
+    def _with_extra(
+        self, k: Tensor, v: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys and values with those behind them that every query may look at."""
+        batch, heads, _, size = k.shape
+        if self.add_bias_kv:
+            shape = (batch, heads, 1, size)
+            k = concat([k, broadcast_to(self._heads(self.bias_k), shape)], axis=2)
+            v = concat([v, broadcast_to(self._heads(self.bias_v), shape)], axis=2)
+        if self.add_zero_attn:
+            nothing = zeros((batch, heads, 1, size), dtype=k.dtype)
+            k, v = concat([k, nothing], axis=2), concat([v, nothing], axis=2)
+        extra = int(self.add_bias_kv) + int(self.add_zero_attn)
+        if mask is not None and extra:
+            free = full((*mask.shape[:-1], extra), mask.dtype.kind == "b", dtype=mask.dtype)
+            mask = concat([mask, free], axis=-1)
+        return k, v, mask
 
     def _heads(self, x: Tensor) -> Tensor:
         batch, length, _ = x.shape

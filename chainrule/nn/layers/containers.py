@@ -7,9 +7,10 @@ from typing import Any, overload
 
 from chainrule.errors import BoundsError, DTypeError
 from chainrule.nn.module import Module, check_module
+from chainrule.tensor.locate import Explained
 
 
-class Container(Module):
+class Container(Module, Explained):
     """Holds modules in an order, each an attribute under its name."""
 
     def _items(self) -> dict[str, Module]:

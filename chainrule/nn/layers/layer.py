@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from chainrule.errors import DTypeError
-from chainrule.nn.module import Module
+from chainrule.nn.module import Module, Parameter
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
+from chainrule.tensor.locate import Explained
 from chainrule.tensor.tensor import Tensor
 
 
-class Layer(Module):
+class Layer(Module, Explained):
     """A module of the library. Each argument of its constructor is an attribute of that name.
 
     (`bias=True` is the exception that PyTorch made: the attribute is the parameter, or None.)
@@ -29,13 +31,19 @@ class Layer(Module):
             found[name] = value
         return found
 
+    def any_parameter(self) -> Parameter:
+        """The first parameter: its dtype is the layer's. It is read as it is, while a weight may
+        be computed each time (`nn.utils.parametrize`)."""
+        return next(self.parameters())
+
     def extra_repr(self) -> str:
         """The arguments without a default, and those that differ from theirs."""
         parameters = inspect.signature(type(self)).parameters
         return ", ".join(
             f"{name}={value!r}"
             for name, value in self.configuration().items()
-            if value is not parameters[name].default and value != parameters[name].default
+            if value is not (default := parameters[name].default)
+            and (hasattr(value, "shape") or value != default)
         )
 
 
@@ -60,13 +68,7 @@ class FunctionLayer(Layer):
         cls.__doc__ = cls.__doc__ or function.__doc__
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        signature = inspect.signature(type(self))
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise DTypeError(
-                f"{type(self).__name__}: {error}; write {type(self).__name__}{signature}"
-            ) from None
+        bound = inspect.signature(type(self)).bind(*args, **kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             setattr(self, name, value)
@@ -94,6 +96,10 @@ def cast(x: Any, like: Tensor) -> Tensor:
 
 def positive(value: Any, what: str, least: int = 1) -> int:
     """A whole number of at least `least`; DTypeError says of which argument it is not one."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < least:
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
         raise DTypeError(f"{what} is a whole number of at least {least}, not {value!r}")
-    return int(value)
+    return number

@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ops.notation.evaluate import CONSTANTS, Evaluator, walk
+from chainrule.ops.notation.evaluate import CONSTANTS, Evaluator, walk, widest
 from chainrule.ops.notation.parse import FormulaError, Parser
 from chainrule.ops.notation.render import Latex, Plain, mathml
 from chainrule.ops.notation.substitute import Instance, instance
@@ -112,7 +112,7 @@ class Formula:
             raise FormulaError(f"this formula is for display only: {self.text}")
 
     def evaluate(self, operands: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-        """The result in float64, from the notation alone.
+        """The result in float64 (of complex operands, in complex128), from the notation alone.
 
         Args:
             operands: a value for each of `names`.
@@ -124,7 +124,7 @@ class Formula:
         """
         self._evaluable()
         result = Evaluator(operands, shape).run(self.statements)
-        return result.astype(np.float64)
+        return widest(result)
 
     def instantiate(self, operands: Mapping[str, Any], index: tuple[int, ...]) -> Instance:
         """One element of the result, taken apart into the terms that add up to it."""

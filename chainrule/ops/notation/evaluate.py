@@ -1,4 +1,4 @@
-"""Formulas evaluated in float64, from the notation alone.
+"""Formulas evaluated in float64 (of complex operands, in complex128), from the notation alone.
 
 Every value is an array with named axes. An index is a name; the axes behind "…" are called
 ("…", −1), ("…", −2) from the right, so that they broadcast as NumPy's do. No code is shared with
@@ -43,15 +43,17 @@ class Named:
 
 
 def _special(name: str) -> Any:
+    """A special function goes by SciPy's name; None: there is none."""
     import scipy.special
 
-    return getattr(scipy.special, name)
+    return getattr(scipy.special, name, None)
 
 
 FUNCTIONS: dict[str, Any] = {
     **{n: getattr(np, n) for n in ("exp", "log", "log1p", "expm1", "sin", "cos", "tan", "sinh")},
     **{n: getattr(np, n) for n in ("cosh", "tanh", "abs", "sign", "floor", "ceil", "trunc")},
     **{n: getattr(np, f"arc{n[1:]}") for n in ("asin", "acos", "atan", "asinh", "acosh", "atanh")},
+    **{n: getattr(np, n) for n in ("conj", "real", "imag")},
     "√": np.sqrt,
     "sqrt": np.sqrt,
     "round": np.round,
@@ -62,9 +64,6 @@ FUNCTIONS: dict[str, Any] = {
     "bitor": np.bitwise_or,
     "bitxor": np.bitwise_xor,
     "bitnot": np.bitwise_not,
-    "erf": lambda x: _special("erf")(x),
-    "erfc": lambda x: _special("erfc")(x),
-    "erfinv": lambda x: _special("erfinv")(x),
     "Γ": lambda x: _special("gamma")(x),
     "logΓ": lambda x: _special("gammaln")(x),
     "Φ": lambda x: _special("ndtr")(x),
@@ -299,7 +298,7 @@ class Evaluator:
     def _binary(self, part: Binary) -> Named:
         left, right = self.value(part.left), self.value(part.right)
         if part.operator == "^":
-            left = Named(left.array.astype(np.float64), left.axes)
+            left = Named(widest(left.array), left.axes)
         return combine(_BINARY[part.operator], left, right)
 
     def _choice(self, part: Choice) -> Named:
@@ -313,10 +312,11 @@ class Evaluator:
             body = inner.body
             if isinstance(body, Call) and body.function == "exp" and inner.condition is None:
                 return self._log_sum_exp(inner, body)
-        if part.function not in FUNCTIONS:
+        function = FUNCTIONS.get(part.function) or _special(part.function)
+        if function is None:
             raise FormulaError(f"there is no function {part.function}")
         try:
-            return combine(FUNCTIONS[part.function], *(self.value(a) for a in part.arguments))
+            return combine(function, *(self.value(a) for a in part.arguments))
         except TypeError as error:
             raise FormulaError(f"{part.function} does not take these: {error}") from None
 
@@ -378,7 +378,7 @@ class Evaluator:
             indices.extend(body.indices)
             body = body.body
         factors = [self.value(f) for f in product(body)]
-        factors = [Named(f.array.astype(np.float64), f.axes) for f in factors]
+        factors = [Named(widest(f.array), f.axes) for f in factors]
         axes = list(dict.fromkeys(a for f in factors for a in f.axes))
         scale = 1
         for index in indices:
@@ -437,6 +437,11 @@ def walk(part: Expression) -> list[Expression]:
     return found
 
 
+def widest(array: np.ndarray) -> np.ndarray:
+    """In float64, or complex128 where it is complex."""
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
 def _wide(value: Any) -> np.ndarray:
     array = np.asarray(value)
-    return array.astype(np.float64) if array.dtype.kind == "f" or array.dtype.kind == "V" else array
+    return widest(array) if array.dtype.kind in "fcV" else array
