@@ -25,6 +25,9 @@ _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
 
+_CYCLE = 2**62  # blocks; a draw of a size that no memory holds moves the counter, too
+
+
 def philox(key: tuple[int, int], counter: np.ndarray) -> np.ndarray:
     """Philox4x32-10: (n, 4) words of 32 bits from (n, 4) counter words, all as uint64.
 
@@ -97,7 +100,7 @@ class Generator(Explained):
     def state(self, value: Any) -> None:
         self._refuse_in_trace("set")
         first, second, counter = map(int, value)
-        self._key, self._counter = (first, second), counter
+        self._key, self._counter = (first, second), counter % _CYCLE
 
     def take(self, words: int) -> tuple[tuple[int, int], int]:
         """(key, counter) of the next `words` words of bits, which nobody else will be given."""
@@ -110,7 +113,7 @@ class Generator(Explained):
             return state.tracer.take(self, words)
         with self._lock:
             counter = self._counter
-            self._counter += -(-words // 4)
+            self._counter = (counter - (-words // 4)) % _CYCLE
             return self._key, counter
 
     def _refuse_in_trace(self, what: str) -> None:

@@ -121,3 +121,11 @@ def test_distributions_against_scipy():
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(cr.DTypeError, match="whole number"):
         cr.Generator(seed)
+
+
+def test_a_draw_that_no_memory_holds_leaves_a_generator_that_can_be_used():
+    generator = cr.Generator(1)
+    with pytest.raises(cr.ChainruleError):
+        cr.random.normal((2**62,), generator=generator)
+    generator.state = (*generator.state[:2], 2**70)
+    assert np.isfinite(cr.random.normal((3,), generator=generator).numpy()).all()
