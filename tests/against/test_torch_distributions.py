@@ -9,7 +9,15 @@ from torch import distributions as td
 import chainrule as cr
 from chainrule import probability as prob
 
-torch.set_default_dtype(torch.float64)
+
+@pytest.fixture(autouse=True)
+def in_float64():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 rng = np.random.default_rng(0)
 LOC, POS = rng.normal(size=(2, 3)), rng.uniform(0.5, 4, (2, 3))
 POS2, UNIT = rng.uniform(0.5, 4, (2, 3)), rng.uniform(0.1, 0.9, (2, 3))

@@ -9,13 +9,13 @@ from benchmarks.workloads import ALL, GPT, WORKLOADS, data, flops
 
 
 @pytest.mark.parametrize("name", [*WORKLOADS, "lstm", "tiny-1", "mnist-1", "gpt-1"])
-def test_operations_are_those_that_pytorch_counts(name, monkeypatch) -> None:
+def test_operations_are_those_that_pytorch_counts(name) -> None:
     workload = ALL[name]
     x, targets = (torch.from_numpy(array) for array in data(workload))
     model = network(workload, torch.nn, torch.nn.functional)
     # It counts products, so attention and LSTM may not be kernels of their own.
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     with (
+        torch.backends.mkldnn.flags(enabled=False),
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
     ):
