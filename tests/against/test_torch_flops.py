@@ -8,6 +8,7 @@ from benchmarks.network import network
 from benchmarks.workloads import ALL, GPT, WORKLOADS, data, flops
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.parametrize("name", [*WORKLOADS, "lstm", "tiny-1", "mnist-1", "gpt-1"])
 def test_operations_are_those_that_pytorch_counts(name) -> None:
     workload = ALL[name]
