@@ -11,6 +11,7 @@ from chainrule.ops.declare import composite, elementwise
 from chainrule.ops.domain import NONZERO, POSITIVE, REALS, Interval
 from chainrule.ops.elementwise import Elementwise, Wirtinger
 from chainrule.ops.operation import conjugate
+from chainrule.tensor import dtypes
 from chainrule.tensor.tensor import Tensor
 
 add = elementwise(
@@ -25,9 +26,17 @@ multiply = elementwise(
     "multiply", np.multiply, formula="a · b", accepts="number", operator="mul",
     derivative=(lambda a, b, y: b, lambda a, b, y: a), doc="The product of a and b.",
 )  # fmt: skip
+
+
+def _like(b: Any, y: Any) -> Any:
+    """Whole numbers in the dtype of the result: 1 / b of int64 would be float32."""
+    whole = isinstance(b, Tensor) and not dtypes.is_float(b.dtype)
+    return b.astype(y.dtype) if whole else b
+
+
 divide = elementwise(
     "divide", np.divide, formula="a / b", operator="truediv", domain=(REALS, NONZERO),
-    derivative=(lambda a, b, y: 1 / b, lambda a, b, y: -y / b),
+    derivative=(lambda a, b, y: 1 / _like(b, y), lambda a, b, y: -y / b),
     doc="The quotient of a and b; integers give floats.",
 )  # fmt: skip
 negative = elementwise(

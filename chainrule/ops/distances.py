@@ -20,6 +20,7 @@ from chainrule.ops.operation import operands
 from chainrule.ops.reduction import max, mean, min, sum
 from chainrule.ops.structure import expand_dims, matrix_transpose
 from chainrule.tensor import dtypes
+from chainrule.tensor.creation import full
 from chainrule.tensor.locate import located
 from chainrule.tensor.shapes import normalise_axis
 from chainrule.tensor.tensor import Tensor
@@ -206,9 +207,10 @@ def cov(
     turned = matrix_transpose
     if w is None:
         centred = rows - mean(rows, 1, keepdims=True)
-        return _squeezed(matmul(centred, turned(conj(centred)))) / clip(
-            rows.shape[1] - correction, 0
-        )
+        # A tensor, by which 0 may be divided; of the dtype that the derivative is to have.
+        left = rows.shape[1] - correction
+        degrees = full((), left if left > 0 else 0, dtype=dtypes.real_of(rows.dtype))
+        return _squeezed(matmul(centred, turned(conj(centred)))) / degrees
     total = sum(w)
     centred = rows - sum(rows * w, 1, keepdims=True) / total
     degrees = total - correction
