@@ -14,7 +14,7 @@ from chainrule.nn.undisturbed import undisturbed
 from chainrule.places import Scope
 from chainrule.tensor import debug
 from chainrule.tensor.creation import as_operand
-from chainrule.tensor.graph import Node, constant, describe_only, no_grad
+from chainrule.tensor.graph import Node, constant, describe_only, no_grad, state
 from chainrule.tensor.locate import explained
 from chainrule.tensor.tensor import Tensor
 from chainrule.tree import flatten, map_leaves
@@ -215,21 +215,14 @@ class _Counter(debug.Observer):
             )
         return found
 
-    def ran(
-        self,
-        op: Any,
-        values: Sequence[Any],
-        attrs: dict,
-        value: np.ndarray,
-        elapsed: float,
-        part: str,
-    ) -> None:
+    def ran(self, run: debug.Run) -> None:
+        op, values, attrs, value, *_ = run
         inputs = tuple(describe_only(v.shape, v.dtype) if isinstance(v, np.ndarray) else
                        None if v is None else constant(np.asarray(v)) for v in values)  # fmt: skip
         flops, moved = op.cost(Node(op, inputs, attrs, value.shape, value.dtype, False))
-        if op.is_view and any(v is not None and np.may_share_memory(value, v) for v in values):
+        if op.is_view and np.may_share_memory(value, values[0]):
             moved = 0
-        scope, seen = debug.state.scope, set()
+        scope, seen = state.scope, set()
         while scope is not None:
             if id(scope.module) not in seen:
                 seen.add(id(scope.module))

@@ -181,11 +181,10 @@ class Composite(Operation):
             found = iter(walk(output, gradient, targets, keep=keep))
             return [next(found) if want else None for want in wanted]
         if debug.observers:
-            arrays = node.saved[:-2]
+            given = (gradient._value, *node.saved[:-2])
             elapsed = time.perf_counter() - start
-            for result in filter(lambda r: r is not None, results):
-                given = (gradient._value, *arrays)
-                debug.tell(self, given, node.attrs, np.asarray(result), elapsed, "pullback")
+            for found in (np.asarray(r) for r in results if r is not None):
+                debug.tell(debug.Run(self, given, node.attrs, found, elapsed, "pullback"))
         return [None if r is None else Tensor(np.asarray(r)) for r in results]
 
     def _pull_arrays(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -151,7 +152,7 @@ class LBFGS(Optimizer):
                 if iteration + 1 < options["max_iter"]:
                     loss, g = self._evaluate(closure)
             else:
-                at = lambda t: self._at(closure, before, direction, t)  # noqa: B023, E731
+                at = partial(self._at, closure, before, direction)
                 length, loss, g = _strong_wolfe(
                     at, direction, length, (0.0, loss, g), options["tolerance_change"]
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.ops.activation import sigmoid
 from chainrule.ops.arithmetic import abs, pow, square
@@ -14,7 +14,6 @@ from chainrule.ops.transcendental import xlog1py
 from chainrule.probability import constraints, noise
 from chainrule.probability.continuous import EULER
 from chainrule.probability.distribution import Distribution, Shape
-from chainrule.probability.positive import log_gamma_variate
 from chainrule.tensor.tensor import Tensor
 
 
@@ -32,7 +31,7 @@ class Beta(Distribution):
     0.25
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "concentration1": constraints.positive,
         "concentration0": constraints.positive,
     }
@@ -54,7 +53,7 @@ class Beta(Distribution):
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
         a, b = self._ab
-        odds = log_gamma_variate(a, shape, generator) - log_gamma_variate(b, shape, generator)
+        odds = noise.log_gamma(a, shape, generator) - noise.log_gamma(b, shape, generator)
         return sigmoid(odds).astype(self.dtype)
 
     def _cdf(self, x: Tensor) -> Tensor:
@@ -180,7 +179,7 @@ class ContinuousBernoulli(Distribution):
     1.0
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "probs": constraints.Interval(0.0, 1.0, open_lower=True, open_upper=True),
         "logits": constraints.real,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class _Logits(constraints.Constraint):
 class Classes(Distribution):
     """What distributions over classes share: `probs` or `logits`, (*batch, classes)."""
 
-    arg_constraints = {"probs": constraints.simplex, "logits": _Logits()}  # noqa: RUF012
+    arg_constraints: ClassVar = {"probs": constraints.simplex, "logits": _Logits()}
     probs: Tensor
     logits: Tensor
 
@@ -244,7 +244,7 @@ class RelaxedBernoulli(Distribution):
     (3,)
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "temperature": constraints.positive,
         "probs": constraints.Interval(0.0, 1.0, open_lower=True, open_upper=True),
         "logits": constraints.real,
@@ -289,7 +289,7 @@ class RelaxedOneHotCategorical(Classes):
     1.0
     """
 
-    arg_constraints = {"temperature": constraints.positive, **Classes.arg_constraints}  # noqa: RUF012
+    arg_constraints: ClassVar = {"temperature": constraints.positive, **Classes.arg_constraints}
     support = constraints.simplex
     has_rsample = True
     temperature: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -316,7 +316,7 @@ class Delta(Distribution):
     tensor([-inf,   0.])
     """
 
-    arg_constraints = {"v": constraints.Constraint()}  # noqa: RUF012
+    arg_constraints: ClassVar = {"v": constraints.Constraint()}
     has_rsample = True
     v: Tensor
 
@@ -379,7 +379,7 @@ class Empirical(Distribution):
     0.75
     """
 
-    arg_constraints = {"samples": constraints.Constraint()}  # noqa: RUF012
+    arg_constraints: ClassVar = {"samples": constraints.Constraint()}
     samples: Tensor
 
     def __init__(self, samples: Any) -> None:

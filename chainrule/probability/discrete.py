@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from chainrule.tensor.tensor import Tensor
 class Trials(Distribution):
     """What distributions of trials share: a probability of success, as `probs` or as `logits`."""
 
-    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}  # noqa: RUF012
+    arg_constraints: ClassVar = {"probs": constraints.unit_interval, "logits": constraints.real}
     probs: Tensor
     logits: Tensor
 
@@ -129,7 +129,7 @@ class Binomial(Trials):
     0.375
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "total_count": constraints.nonnegative_integer,
         **Trials.arg_constraints,
     }
@@ -202,7 +202,7 @@ class Geometric(Trials):
     3.0
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "probs": Interval(0.0, 1.0, open_lower=True),
         "logits": constraints.real,
     }
@@ -266,7 +266,7 @@ class NegativeBinomial(Trials):
     3.0
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "total_count": constraints.positive,
         "probs": Interval(0.0, 1.0, open_upper=True),
         "logits": constraints.real,
@@ -284,9 +284,7 @@ class NegativeBinomial(Trials):
         return ways + self._times_log_p(x) + self._times_log_q(r)
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
-        from chainrule.probability.positive import log_gamma_variate
-
-        log_rate = log_gamma_variate(self.total_count, shape, generator) + self.logits
+        log_rate = noise.log_gamma(self.total_count, shape, generator) + self.logits
         return poisson_from(exp(log_rate), noise.unit(shape, generator)).astype(self.dtype)
 
     def _cdf(self, x: Tensor) -> Tensor:
@@ -321,7 +319,7 @@ class Poisson(Distribution):
     -2.0
     """
 
-    arg_constraints = {"rate": constraints.nonnegative}  # noqa: RUF012
+    arg_constraints: ClassVar = {"rate": constraints.nonnegative}
     support = constraints.nonnegative_integer
     rate: Tensor
 
@@ -370,7 +368,7 @@ class ZeroInflatedPoisson(Distribution):
     1.0
     """
 
-    arg_constraints = {"rate": constraints.nonnegative, "gate": constraints.unit_interval}  # noqa: RUF012
+    arg_constraints: ClassVar = {"rate": constraints.nonnegative, "gate": constraints.unit_interval}
     support = constraints.nonnegative_integer
     rate: Tensor
     gate: Tensor

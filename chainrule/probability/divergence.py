@@ -17,7 +17,7 @@ from chainrule.ops.exponential import exp, log
 from chainrule.ops.gamma import betaln, digamma, gammaln, multigammaln
 from chainrule.ops.reduction import mean, std, sum
 from chainrule.ops.solving import solve_triangular
-from chainrule.probability.bounded import Beta, ContinuousBernoulli
+from chainrule.probability.bounded import Beta, ContinuousBernoulli, _log_sinhc
 from chainrule.probability.categorical import Categorical, OneHotCategorical
 from chainrule.probability.compound import Delta, Independent, TransformedDistribution
 from chainrule.probability.continuous import (
@@ -312,8 +312,6 @@ def _beta(p: Beta, q: Beta) -> Tensor:
 
 @register_kl(ContinuousBernoulli, ContinuousBernoulli)
 def _continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
-    from chainrule.probability.bounded import _log_sinhc
-
     sizes = _log_sinhc(0.5 * q.logits) - _log_sinhc(0.5 * p.logits)
     return (p.logits - q.logits) * (p.mean - 0.5) + sizes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from chainrule.probability import constraints, noise
 from chainrule.probability.constraints import Constraint, Independent
 from chainrule.probability.continuous import HALF_LOG_2PI
 from chainrule.probability.distribution import Distribution, Shape, _check, _named, _whole_number
-from chainrule.probability.positive import log_gamma_variate
 from chainrule.tensor.shapes import broadcast_shapes
 from chainrule.tensor.tensor import Tensor
 
@@ -40,7 +39,7 @@ class Dirichlet(Distribution):
     tensor([0.25, 0.75])
     """
 
-    arg_constraints = {"concentration": Independent(constraints.positive, 1)}  # noqa: RUF012
+    arg_constraints: ClassVar = {"concentration": Independent(constraints.positive, 1)}
     support = constraints.simplex
     has_rsample = True
     concentration: Tensor
@@ -64,7 +63,7 @@ class Dirichlet(Distribution):
         return sum(xlogy(self.concentration - 1, x), -1) - self._log_norm()
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
-        logs = log_gamma_variate(self.concentration, shape + self.event_shape, generator)
+        logs = noise.log_gamma(self.concentration, shape + self.event_shape, generator)
         return softmax(logs).astype(self.dtype)
 
     @property
@@ -136,7 +135,7 @@ class MultivariateNormal(Distribution):
     -1.8379
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "loc": constraints.real_vector,
         "covariance_matrix": constraints.positive_definite,
         "precision_matrix": constraints.positive_definite,
@@ -229,7 +228,7 @@ class LowRankMultivariateNormal(Distribution):
     capacitance 1 + Wᵀ D⁻¹ W.
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "loc": constraints.real_vector,
         "cov_factor": Independent(constraints.real, 2),
         "cov_diag": Independent(constraints.positive, 1),
@@ -312,7 +311,7 @@ class Wishart(Distribution):
     Samples are (L A)(L A)ᵀ with Bartlett's A (1933).
     """
 
-    arg_constraints = {  # noqa: RUF012
+    arg_constraints: ClassVar = {
         "df": constraints.positive,
         "covariance_matrix": constraints.positive_definite,
         "scale_tril": constraints.lower_cholesky,
@@ -357,7 +356,7 @@ class Wishart(Distribution):
         n = self.event_shape[-1]
         z = noise.normal((*shape, n, n), self.dtype, generator)
         half = 0.5 * (expand_dims(self.df, -1) - Tensor(np.arange(n, dtype=self.dtype)))
-        logs = log_gamma_variate(half, (*shape, n), generator).astype(self.dtype)
+        logs = noise.log_gamma(half, (*shape, n), generator).astype(self.dtype)
         chi = expand_dims(exp(0.5 * (logs + math.log(2))), -1)
         below = Tensor(np.tril(np.ones((n, n), bool), -1))
         bartlett = where(Tensor(np.eye(n, dtype=bool)), chi, where(below, z, 0.0))
@@ -405,7 +404,7 @@ class LKJCholesky(Distribution):
     (3, 3)
     """
 
-    arg_constraints = {"concentration": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"concentration": constraints.positive}
     support = constraints.corr_cholesky
     has_rsample = True
     concentration: Tensor
@@ -437,8 +436,8 @@ class LKJCholesky(Distribution):
         rows = np.arange(1, n, dtype=self.dtype)
         eta = expand_dims(self.concentration, -1)
         a, b = Tensor(0.5 * rows), eta + 0.5 * (n - 2) - Tensor(0.5 * (rows - 1))
-        first = log_gamma_variate(a, (*shape, n - 1), generator)
-        second = log_gamma_variate(b, (*shape, n - 1), generator)
+        first = noise.log_gamma(a, (*shape, n - 1), generator)
+        second = noise.log_gamma(b, (*shape, n - 1), generator)
         odds = (first - second).astype(self.dtype)
         radius, rest = exp(0.5 * log_sigmoid(odds)), exp(0.5 * log_sigmoid(-odds))
         z = noise.normal((*shape, n - 1, n), self.dtype, generator)

@@ -6,7 +6,10 @@ import numpy as np
 
 from chainrule.ops import random
 from chainrule.ops.arithmetic import maximum
-from chainrule.ops.exponential import log, log1p
+from chainrule.ops.exponential import exp, log, log1p
+from chainrule.ops.incomplete import gammainc
+from chainrule.ops.sampling import log_gamma_from, log_gamma_near
+from chainrule.ops.structure import stop_gradient
 from chainrule.tensor import dtypes
 from chainrule.tensor.tensor import Tensor
 
@@ -36,3 +39,12 @@ def logistic(shape: tuple[int, ...], dtype: np.dtype, generator: object) -> Tens
     """Standard logistic numbers: the logit of uniform ones."""
     u = unit(shape, generator)
     return (log(u) - log1p(-u)).astype(dtype)
+
+
+def log_gamma(a: Tensor, shape: tuple[int, ...], generator: object) -> Tensor:
+    """The logarithm of a gamma variate of shape a and rate 1; its derivative in a is implicit."""
+    drawn = log_gamma_from(a, unit(shape, generator))
+    if a._value is not None and (a._node is None or not a._node.needs_grad):
+        return drawn
+    level = gammainc(stop_gradient(a), exp(drawn))
+    return log_gamma_near(a, level, drawn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from chainrule.ops.arithmetic import abs, maximum, pow, square
 from chainrule.ops.choosing import where
@@ -18,23 +18,19 @@ from chainrule.ops.incomplete import (
     gammainccinv,
 )
 from chainrule.ops.normal import log_ndtr, ndtr, ndtri
-from chainrule.ops.sampling import log_gamma_from, log_gamma_near, log_gammaincinv
-from chainrule.ops.structure import stop_gradient
+from chainrule.ops.sampling import log_gammaincinv
 from chainrule.ops.trigonometry import atan, tan
 from chainrule.probability import constraints, noise
 from chainrule.probability.constraints import Constraint
-from chainrule.probability.continuous import EULER, HALF_LOG_2PI, _half_turn, log1mexp
+from chainrule.probability.continuous import (
+    EULER,
+    HALF_LOG_2PI,
+    _half_turn,
+    _log1p_square,
+    log1mexp,
+)
 from chainrule.probability.distribution import Distribution, Shape
 from chainrule.tensor.tensor import Tensor
-
-
-def log_gamma_variate(a: Tensor, shape: Shape, generator: Any) -> Tensor:
-    """The logarithm of a gamma variate of shape a and rate 1; its derivative in a is implicit."""
-    drawn = log_gamma_from(a, noise.unit(shape, generator))
-    if a._value is not None and (a._node is None or not a._node.needs_grad):
-        return drawn
-    level = gammainc(stop_gradient(a), exp(drawn))
-    return log_gamma_near(a, level, drawn)
 
 
 class LogNormal(Distribution):
@@ -47,7 +43,7 @@ class LogNormal(Distribution):
     0.5
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.positive
     has_rsample = True
     loc: Tensor
@@ -107,7 +103,7 @@ class HalfNormal(Distribution):
     0.7979
     """
 
-    arg_constraints = {"scale": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"scale": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
     scale: Tensor
@@ -163,7 +159,7 @@ class HalfCauchy(Distribution):
     0.5
     """
 
-    arg_constraints = {"scale": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"scale": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
     scale: Tensor
@@ -172,8 +168,6 @@ class HalfCauchy(Distribution):
         self._set(scale=scale)
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        from chainrule.probability.continuous import _log1p_square
-
         return math.log(2 / math.pi) - log(self.scale) - _log1p_square(x / self.scale)
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
@@ -219,7 +213,7 @@ class Exponential(Distribution):
     0.5
     """
 
-    arg_constraints = {"rate": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"rate": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
     rate: Tensor
@@ -275,7 +269,10 @@ class Gamma(Distribution):
     1.5
     """
 
-    arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {
+        "concentration": constraints.positive,
+        "rate": constraints.positive,
+    }
     support = constraints.nonnegative
     has_rsample = True
     concentration: Tensor
@@ -289,7 +286,7 @@ class Gamma(Distribution):
         return xlogy(a, self.rate) + xlogy(a - 1, x) - self.rate * x - gammaln(a)
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
-        log_x = log_gamma_variate(self.concentration, shape, generator)
+        log_x = noise.log_gamma(self.concentration, shape, generator)
         return exp(log_x - log(self.rate)).astype(self.dtype)
 
     def _cdf(self, x: Tensor) -> Tensor:
@@ -331,7 +328,7 @@ class Chi2(Gamma):
     6.0
     """
 
-    arg_constraints = {"df": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"df": constraints.positive}
     df: Tensor
 
     def __init__(self, df: Any) -> None:
@@ -351,7 +348,10 @@ class InverseGamma(Distribution):
     1.0
     """
 
-    arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {
+        "concentration": constraints.positive,
+        "rate": constraints.positive,
+    }
     support = constraints.positive
     has_rsample = True
     concentration: Tensor
@@ -365,7 +365,7 @@ class InverseGamma(Distribution):
         return a * log(self.rate) - (a + 1) * log(x) - self.rate / x - gammaln(a)
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
-        log_x = log_gamma_variate(self.concentration, shape, generator)
+        log_x = noise.log_gamma(self.concentration, shape, generator)
         return exp(log(self.rate) - log_x).astype(self.dtype)
 
     def _cdf(self, x: Tensor) -> Tensor:
@@ -411,7 +411,10 @@ class Weibull(Distribution):
     0.3679
     """
 
-    arg_constraints = {"scale": constraints.positive, "concentration": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {
+        "scale": constraints.positive,
+        "concentration": constraints.positive,
+    }
     support = constraints.nonnegative
     has_rsample = True
     scale: Tensor
@@ -476,7 +479,7 @@ class Pareto(Distribution):
     1.5
     """
 
-    arg_constraints = {"scale": constraints.positive, "alpha": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"scale": constraints.positive, "alpha": constraints.positive}
     has_rsample = True
     scale: Tensor
     alpha: Tensor
@@ -539,7 +542,7 @@ class FisherSnedecor(Distribution):
     2.0
     """
 
-    arg_constraints = {"df1": constraints.positive, "df2": constraints.positive}  # noqa: RUF012
+    arg_constraints: ClassVar = {"df1": constraints.positive, "df2": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True
     df1: Tensor
@@ -555,8 +558,8 @@ class FisherSnedecor(Distribution):
 
     def _sample(self, shape: Shape, generator: Any) -> Tensor:
         a, b = 0.5 * self.df1, 0.5 * self.df2
-        above = log_gamma_variate(a, shape, generator) - log(a)
-        return exp(above - log_gamma_variate(b, shape, generator) + log(b)).astype(self.dtype)
+        above = noise.log_gamma(a, shape, generator) - log(a)
+        return exp(above - noise.log_gamma(b, shape, generator) + log(b)).astype(self.dtype)
 
     def _cdf(self, x: Tensor) -> Tensor:
         part = self.df1 * x

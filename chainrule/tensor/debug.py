@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,20 +30,23 @@ if TYPE_CHECKING:
     from chainrule.tensor.graph import Node
 
 
+class Run(NamedTuple):
+    """An operation that was run: its operands, attributes, result and seconds. `part` is "" for its
+    forward pass, or names what else of it ran ("pullback")."""
+
+    op: Any
+    values: Sequence[Any]
+    attrs: dict
+    value: np.ndarray
+    elapsed: float
+    part: str = ""
+
+
 class Observer:
     """Somebody who sees what runs."""
 
-    def ran(
-        self,
-        op: Any,
-        values: Sequence[Any],
-        attrs: dict,
-        value: np.ndarray,
-        elapsed: float,
-        part: str,
-    ) -> None:
-        """An operation was run: its operands, attributes, result and seconds. `part` is "" for its
-        forward pass, or names what else of it ran ("pullback")."""
+    def ran(self, run: Run) -> None:
+        """An operation was run."""
 
     def called(self, scope: Scope, args: tuple, result: Any) -> None:
         """A module was called, and gave a result."""
@@ -96,16 +99,14 @@ def run(op: Any, values: Sequence[Any], attrs: dict) -> tuple[Any, Any]:
     with np.errstate(all="ignore"):
         value, residual = op.run(values, attrs)
     value = np.asarray(value)
-    tell(op, values, attrs, value, time.perf_counter() - start)
+    tell(Run(op, values, attrs, value, time.perf_counter() - start))
     return value, residual
 
 
-def tell(
-    op: Any, values: Sequence[Any], attrs: dict, value: np.ndarray, elapsed: float, part: str = ""
-) -> None:
+def tell(what: Run) -> None:
     """Show the observers what ran."""
     for observer in observers:
-        observer.ran(op, values, attrs, value, elapsed, part)
+        observer.ran(what)
 
 
 def tell_call(scope: Scope, args: tuple, result: Any) -> None:
@@ -122,17 +123,10 @@ class Printer(Observer):
         self._numbers: dict[int, tuple[weakref.ref[np.ndarray], int]] = {}
         self._count = 0
 
-    def ran(
-        self,
-        op: Any,
-        values: Sequence[Any],
-        attrs: dict,
-        value: np.ndarray,
-        elapsed: float,
-        part: str,
-    ) -> None:
+    def ran(self, run: Run) -> None:
         if of is not None and self.level < 3:
             return
+        op, values, _, value, elapsed, part = run
         operands = ", ".join(self._operand(v) for v in values)
         self._count += 1
         self._numbers[id(value)] = weakref.ref(value), self._count

@@ -67,15 +67,8 @@ def detect_nonfinite() -> Iterator[None]:
 
 
 class _Detector(debug.Observer):
-    def ran(
-        self,
-        op: Any,
-        values: Sequence[Any],
-        attrs: dict,
-        value: np.ndarray,
-        elapsed: float,
-        part: str,
-    ) -> None:
+    def ran(self, run: debug.Run) -> None:
+        op, values, attrs, value, *_ = run
         if not dtypes.is_float(value.dtype):
             return
         finite = np.isfinite(value)
@@ -87,9 +80,9 @@ class _Detector(debug.Observer):
             raise _came_in(op, values)
         nan = np.isnan(value)
         if nan.any():
-            raise _made(op, values, attrs, value, nan, part)
+            raise _made(run, nan)
         if all(np.isfinite(v).all() for v in (*arrays, *numbers)):
-            raise _made(op, values, attrs, value, ~finite, part)
+            raise _made(run, ~finite)
 
 
 def _came_in(op: Any, values: Sequence[Any]) -> NonFiniteError:
@@ -107,9 +100,9 @@ def _came_in(op: Any, values: Sequence[Any]) -> NonFiniteError:
     return NonFiniteError(f"it was given a NaN{_whose()}")
 
 
-def _made(
-    op: Any, values: Sequence[Any], attrs: dict, value: np.ndarray, bad: np.ndarray, part: str
-) -> NonFiniteError:
+def _made(run: debug.Run, bad: np.ndarray) -> NonFiniteError:
+    """What an operation made of finite operands is not finite where it is `bad`."""
+    op, values, attrs, value, _, part = run
     first = tuple(int(k) for k in np.argwhere(bad)[0]) if value.ndim else ()
     where = f" at {first}" if first else ""
     rest = f", and {bad.sum() - 1:,} more of {bad.size:,} values" if bad.sum() > 1 else ""

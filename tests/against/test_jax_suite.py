@@ -14,7 +14,6 @@ rng = np.random.default_rng(3)
 X, V = rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
 XS = rng.normal(size=(4, 3, 4))
 XSS = rng.normal(size=(2, 2, 3, 4))
-COUNTS = Counter()
 
 
 class Theirs:
@@ -74,17 +73,6 @@ THEIRS, OURS = Theirs(), Ours()
 def double():
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def report(request):
-    yield
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print(
-            f"\n{len(FUNCTIONS)} functions beside JAX: "
-            + ", ".join(f"{name} {n}" for name, n in COUNTS.items())
-        )
 
 
 def scalar(space, xp, f):
@@ -147,8 +135,9 @@ def test_there_are_a_hundred():
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_transform(name):
+def test_every_transform(name, record_property):
     f = FUNCTIONS[name]
+    counts = Counter()
     expected = all_of_theirs(f)
     for title, (make, args) in TRANSFORMS.items():
         found = make(cr, OURS, f)(*map(cr.asarray, args))
@@ -156,4 +145,5 @@ def test_every_transform(name):
         assert found.shape == wanted.shape, title
         scale = max(1.0, np.max(np.abs(wanted), initial=0))
         np.testing.assert_allclose(found, wanted, 1e-9, 1e-11 * scale, err_msg=title)
-        COUNTS[title] += 1
+        counts[title] += 1
+    record_property("jax", dict(counts))
