@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz test-oracles conformance bench index docs-compile
+.PHONY: demo test fuzz test-oracles conformance bench index docs-compile \
+        docs-outputs
 
 # Train a network on the digits data.
 demo: .venv/sklearn.stamp
@@ -13,7 +14,7 @@ test: .venv/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n 2 tests --ignore=tests/against
+	$(BIN)/pytest -q -n 2 --dist worksteal tests --ignore=tests/against
 
 # Compile ten times as many random graphs, and hand fifteen times as many arguments to every public
 # function, new ones at each run.
@@ -46,6 +47,11 @@ index: .venv/dev.stamp
 # Write the forms that docs/compile.md shows, by running its step.
 docs-compile: .venv/dev.stamp
 	$(BIN)/python tools/compile_page.py
+
+# Write what the sessions of these pages print, by running them.
+PAGES ?= docs/math/*.md
+docs-outputs: .venv/dev.stamp
+	$(BIN)/python tools/outputs.py $(PAGES)
 
 # .venv/NAME.stamp says that the package is installed, editable, with its extra NAME.
 .venv/%.stamp: pyproject.toml | $(BIN)/pip

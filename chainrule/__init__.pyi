@@ -49,6 +49,7 @@ from chainrule.ops.running_extremes import cummax as cummax
 from chainrule.ops.running_extremes import cummin as cummin
 from chainrule.ops.curves import cumulative_trapezoid as cumulative_trapezoid
 from chainrule.calculus import custom_derivative as custom_derivative
+from chainrule.calculus.derive import derive as derive
 from chainrule.tensor.nonfinite import detect_nonfinite as detect_nonfinite
 from chainrule.ops.matrix_parts import diag as diag
 from chainrule.ops.linear_algebra import dot as dot

@@ -99,6 +99,7 @@ NAMES = {
     "cumulative_trapezoid": "chainrule.ops.curves",
     "custom_derivative": "chainrule.calculus",
     "deg2rad": "chainrule.ops.trigonometry",
+    "derive": "chainrule.calculus.derive",
     "detect_nonfinite": "chainrule.tensor.nonfinite",
     "diag": "chainrule.ops.matrix_parts",
     "diag_embed": "chainrule.ops.matrix_parts",

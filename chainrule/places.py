@@ -56,14 +56,21 @@ class Scope:
     `module` needs only `named_modules()`, which yields (dotted name, module) pairs.
     """
 
-    __slots__ = ("module", "parent")
+    __slots__ = ("_path", "module", "parent")
 
     def __init__(self, module: object, parent: Scope | None) -> None:
         self.module = module
         self.parent = parent
+        self._path: str | None = None
 
     def path(self) -> str:
-        """The dotted name from the outermost module being called, such as `encoder.0.fc1`."""
+        """The dotted name from the outermost module being called, such as `encoder.0.fc1`; as it
+        was when it was asked for first."""
+        if self._path is None:
+            self._path = self._find()
+        return self._path
+
+    def _find(self) -> str:
         if self.parent is None:
             return ""
         outer, name = self.parent.path(), ""

@@ -46,6 +46,7 @@ OTHERS = {
         "gauss_newton_product", "fisher_product", "lanczos", "power_iteration", "hutchinson_trace",
         "custom_derivative", "checkpoint", "fixed_point", "check_gradients",
     ],
+    "chainrule.calculus.derive": ["derive"],
     "chainrule.nn.files": ["save", "load"],
     "chainrule.nn.summary": ["summary"],
     "chainrule.train": ["Classifier", "Regressor", "fit"],

@@ -1,4 +1,7 @@
-"""Take the README's picture, the report of the demo: `python tools/picture.py` (needs Chromium)."""
+"""Take the pictures of the docs: `python tools/picture.py` (needs Chromium).
+
+docs/report.png is the head of the demo's report, docs/explain.png that of a page of explain.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,38 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "report.png"
+DOCS = ROOT / "docs"
 
 
 def main() -> None:
-    """Run the demo and photograph the head of its report."""
+    """Run the demo, explain a row of it, and photograph both pages."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, page = Path(folder) / "run", Path(folder) / "row.html"
+        chainrule("demo", "--out", str(run))
+        chainrule("explain", str(run), "--row", "17", "--html", str(page))
+        photograph(run / "report.html", DOCS / "report.png", "900,1330")
+        photograph(page, DOCS / "explain.png", "1280,1150")
+
+
+def chainrule(*arguments: str) -> None:
+    """Run a command of chainrule's."""
+    subprocess.run([sys.executable, "-m", "chainrule", *arguments], check=True, cwd=ROOT)
+
+
+def photograph(page: Path, picture: Path, size: str) -> None:
+    """Draw a page in a window of a size (width,height), and keep what is seen."""
     browser = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     )
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        demo = [sys.executable, "-m", "chainrule", "demo", "--out", str(run)]
-        subprocess.run(demo, check=True, cwd=ROOT)
-        subprocess.run(
-            [
-                browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                "--window-size=900,1330", f"--screenshot={PICTURE}", f"file://{run}/report.html",
-            ],
-            check=True,
-            capture_output=True,
-        )  # fmt: skip
-    print(f"wrote {PICTURE.relative_to(ROOT)}")
+    subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            f"--window-size={size}", f"--screenshot={picture}", f"file://{page}",
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    print(f"wrote {picture.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

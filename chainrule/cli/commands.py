@@ -153,20 +153,86 @@ def predict(
 
 @command
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run folder, by default the newest in runs/; or mazur, or misconceptions.",
+        ),
+    ] = None,
     row: Annotated[int, typer.Option(help="The row of the run's table, counted from 0.")] = 0,
+    height: Annotated[
+        str,
+        typer.Option(help="black box, components, shapes, symbols, numbers or code."),
+    ] = "numbers",
+    forward: Annotated[bool, typer.Option("--forward", help="The forward pass alone.")] = False,
+    loss: Annotated[bool, typer.Option("--loss", help="The loss alone.")] = False,
+    backward: Annotated[bool, typer.Option("--backward", help="The backward pass alone.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="The update alone.")] = False,
+    weight: Annotated[
+        str | None, typer.Option(help="One weight's gradient, path by path: 2.weight[3,17].")
+    ] = None,
+    neuron: Annotated[
+        str | None, typer.Option(help="What made a unit fire: 0[5]; of convolutions 0[2,1,3].")
+    ] = None,
+    attention: Annotated[
+        str | None, typer.Option(help="A head at a position, such as layers.0[1,3].")
+    ] = None,
+    opened: Annotated[
+        str | None, typer.Option("--open", help="The steps inside of a step, such as a2.")
+    ] = None,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="The output as a distribution.")
+    ] = False,
+    bayes: Annotated[
+        bool, typer.Option("--bayes", help="What the answer means, by Bayes' rule.")
+    ] = False,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Why every array has its shape.")
+    ] = False,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Another than the run's: SGD(lr=0.1, momentum=0.9).")
+    ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="As in training: dropout drops.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only recompute every claim; status 1 if one fails.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write LaTeX source.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the data.")] = None,
+    python: Annotated[Path | None, typer.Option(help="Write the stand-alone proof.")] = None,
 ) -> None:
-    """Show the forward pass and the loss of one row, number by number, each one checked."""
+    """Show the mathematics of one row, number by number, each one checked."""
     from rich.console import Console
 
-    from chainrule.cli.rows import explain_row
-    from chainrule.train import read_run
+    from chainrule.cli.explaining import PARTS, Question, answer, failures
+    from chainrule.lens.explain.written.terminal import rich
 
-    about, derivation = explain_row(read_run(run), row)
-    # Text of the user's is shown as it is: brackets are no markup.
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(about)
-    console.print(derivation)
+    chosen = dict(zip(PARTS, (forward, loss, backward, update), strict=True))
+    question = Question(
+        tuple(part for part, asked in chosen.items() if asked),
+        weight, neuron, attention, opened, probability, bayes, shapes,
+    )  # fmt: skip
+    derivation = answer(subject, row, question, optimizer=optimizer, training=training)
+    files = {".html": html, ".tex": latex, ".json": json, ".py": python}
+    for kind, path in files.items():
+        if path is not None:
+            derivation.save(path, kind)
+            print(f"{path} written")
+    if check:
+        failed = list(failures(derivation))
+        if failed:
+            print("\n".join([*failed, derivation.verdict()]))
+            raise typer.Exit(1)
+        print(f"{derivation.verdict()} The tear-out proof holds.")
+        return
+    if not any(files.values()):
+        # Text of the user's is shown as it is: brackets are no markup.
+        console = Console(highlight=False, markup=False)
+        shown = rich(derivation, height)
+        console.print(shown, soft_wrap=not console.is_terminal)
     if not derivation.verified:
         raise typer.Exit(1)
 

@@ -11,16 +11,17 @@ from chainrule.tensor import generator
 
 
 @contextmanager
-def undisturbed(model: Any) -> Iterator[None]:
-    """A module in evaluation mode for the time of the block; afterwards its modes, its buffers and
-    the default generator are as before, to the bit. Any other callable is left as it is."""
+def undisturbed(model: Any, *, training: bool = False) -> Iterator[None]:
+    """A module in evaluation mode (or in training mode) for the time of the block; afterwards its
+    modes, its buffers and the default generator are as before, to the bit. Any other callable is
+    left as it is."""
     modules = list(model.modules()) if isinstance(model, Module) else []
     buffers = list(model.buffers()) if isinstance(model, Module) else []
     modes = [module.training for module in modules]
     values = [buffer.numpy(copy=True) for buffer in buffers]
     random = generator.default.state
     for module in modules:
-        object.__setattr__(module, "training", False)
+        object.__setattr__(module, "training", training)
     try:
         yield
     finally:

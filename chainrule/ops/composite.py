@@ -223,7 +223,7 @@ class Composite(Operation):
     def _rerun(self, node: Node, keep: bool, depth: int) -> tuple[list[Any], Tensor]:
         """(fresh leaves in place of the operands, the definition's result on them)."""
         operands, _, _ = self.saved_operands(node, keep)
-        with recording(max(depth, 1)):
+        with recording(max(depth, state.depth)):
             fresh = [
                 alias(o) if isinstance(o, Tensor) and dtypes.is_float(o.dtype) else o
                 for o in operands
@@ -262,6 +262,8 @@ def alias(x: Tensor) -> Tensor:
             return fresh
     fresh = Tensor(x._value)
     fresh._node = leaf(x.shape, x.dtype)
+    if state.depth == FULL:
+        fresh._node.value = x._value
     fresh._base = x._base
     return fresh
 

@@ -199,13 +199,10 @@ def layer_norm(
 
 
 def _rms_arguments(x: Any, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Any:
-    scale = None if weight is None else as_operand(weight)
-    attrs = {"normalized_shape": normalise_shape(normalized_shape), "eps": eps}
-    return (as_operand(x), scale), attrs
-
-
-def _smallest(x: Any, eps: float | None) -> float:
-    return finfo(x.dtype).eps if eps is None else eps
+    operand, scale = as_operand(x), None if weight is None else as_operand(weight)
+    if eps is None and dtypes.is_float(operand.dtype):  # other dtypes are refused
+        eps = finfo(operand.dtype).eps
+    return (operand, scale), {"normalized_shape": normalise_shape(normalized_shape), "eps": eps}
 
 
 @composite(
@@ -215,7 +212,7 @@ def _smallest(x: Any, eps: float | None) -> float:
     operations=lambda y, x, *rest, **attrs: 6 * math.prod(x.shape),
     lower="normalise",
     formula_view=lambda x, weight, y, normalized_shape, eps: _view(
-        x, weight, None, y, _last_axes(x, normalized_shape), _smallest(x, eps)
+        x, weight, None, y, _last_axes(x, normalized_shape), eps
     ),
     samples=lambda: [
         ((sampled(3, 4), (4,), sampled(4)), {}),
@@ -225,9 +222,7 @@ def _smallest(x: Any, eps: float | None) -> float:
     ],
     source="Zhang, Sennrich 2019, arXiv:1910.07467",
 )
-def rms_norm(
-    x: Tensor, weight: Tensor | None, /, *, normalized_shape: Axes, eps: float | None
-) -> Tensor:
+def rms_norm(x: Tensor, weight: Tensor | None, /, *, normalized_shape: Axes, eps: float) -> Tensor:
     """Each example divided by the root of its mean square over its last axes.
 
     Args:
@@ -241,7 +236,7 @@ def rms_norm(
     tensor([1.2, 1.6, 0. , 0. ])
     """
     axes = _last_axes(x, normalized_shape)
-    return standardize(x, weight, axes=axes, eps=_smallest(x, eps), centre=False)
+    return standardize(x, weight, axes=axes, eps=eps, centre=False)
 
 
 def batch_check(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from chainrule.ops.arithmetic import maximum, sqrt
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import DECAYED, Optimizer
 from chainrule.tensor.tensor import Tensor
 
 
@@ -29,7 +29,12 @@ class Adam(Optimizer):
         maximize: ascend.
     """
 
-    formula = "m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; w ← w − lr·m̂/(√v̂ + ε)"
+    formula = (
+        f"{DECAYED}; m′ = β₁·m + (1 − β₁)·g′; v′ = β₂·v + (1 − β₂)·g′²; "
+        "x′ = max(x, v′) if amsgrad else v′; m̂ = m′ / (1 − β₁^t); v̂ = x′ / (1 − β₂^t); "
+        "w′ = w − lr·m̂ / (√v̂ + ε)"
+    )
+    letters: ClassVar = {**Optimizer.letters, "max_exp_avg_sq": "x"}
     decoupled = False
 
     def __init__(
@@ -129,7 +134,10 @@ class AdamW(Adam):
     Loshchilov, Hutter 2019, arXiv:1711.05101, algorithm 2. Arguments as `Adam`'s.
     """
 
-    formula = "w ← (1 − lr·λ)w; " + Adam.formula
+    formula = (
+        "m′ = β₁·m + (1 − β₁)·g; v′ = β₂·v + (1 − β₂)·g²; x′ = max(x, v′) if amsgrad else v′; "
+        "m̂ = m′ / (1 − β₁^t); v̂ = x′ / (1 − β₂^t); w′ = (1 − lr·λ)·w − lr·m̂ / (√v̂ + ε)"
+    )
     decoupled = True
 
     def __init__(

@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
 
 from chainrule.errors import DTypeError
 from chainrule.ops.arithmetic import abs, maximum, sqrt
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import DECAYED, Optimizer
+from chainrule.tensor.cell import Cell
 from chainrule.tensor.tensor import Tensor
+
+_MEANS = (
+    "g′ = g + λ·w if λ ≠ 0 and not decoupled_weight_decay else g; "
+    "w₁ = (1 − lr·λ)·w if λ ≠ 0 and decoupled_weight_decay else w; "
+    "m′ = β₁·m + (1 − β₁)·g′; v′ = β₂·v + (1 − β₂)·g′²"
+)
+"""How the formulas of NAdam and RAdam begin: the decay of weights, the running means."""
 
 
 def _decays(group: dict[str, Any]) -> tuple[float, float]:
@@ -49,7 +59,13 @@ class NAdam(Optimizer):
     True
     """
 
-    formula = "m, v as Adam's; w ← w − lr·((1 − μₜ)·g/(1 − Πμ) + μₜ₊₁·m/(1 − Πμ·μₜ₊₁))/(√v̂ + ε)"
+    formula = (
+        f"{_MEANS}; v̂ = v′ / (1 − β₂^t); "
+        "μ = β₁·(1 − 0.5·0.96^(t·ψ)); μ₁ = β₁·(1 − 0.5·0.96^((t + 1)·ψ)); "
+        "P = Π_k β₁·(1 − 0.5·0.96^(τ[k]·ψ)); P₁ = P·μ₁; "
+        "u = (1 − μ)·g′ / (1 − P) + μ₁·m′ / (1 − P₁); w′ = w₁ − lr·u / (√v̂ + ε)"
+    )
+    letters: ClassVar = {**Optimizer.letters, "momentum_decay": "ψ"}
 
     def __init__(
         self,
@@ -76,6 +92,9 @@ class NAdam(Optimizer):
         value = options["momentum_decay"]
         if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
             raise DTypeError(f"momentum_decay is a number of at least 0, not {value!r}")
+
+    def symbols(self, p: Cell, group: dict[str, Any], step: int) -> dict[str, Any]:
+        return super().symbols(p, group, step) | {"τ": np.arange(1.0, step + 1)}
 
     def running(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_avg_sq"
@@ -120,7 +139,7 @@ class NAdam(Optimizer):
 class RAdam(Optimizer):
     """Adam that begins as momentum, until its estimate of the variance can be trusted.
 
-    ρ∞ = 2/(1 − β₂) − 1; ρₜ = ρ∞ − 2tβ₂ᵗ/(1 − β₂ᵗ); w ← w − lr·m̂·rₜ/(√v̂ + ε) with
+    ρ∞ = 2/(1 − β₂) − 1; ρₜ = ρ∞ − 2tβ₂ᵗ/(1 − β₂ᵗ); w ← w − lr·m̂·rₜ·√(1 − β₂ᵗ)/(√v + ε) with
     rₜ = √((ρₜ − 4)(ρₜ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρₜ)) where ρₜ > 5, else w ← w − lr·m̂.
     Liu et al. 2020, arXiv:1908.03265, algorithm 2.
 
@@ -129,7 +148,12 @@ class RAdam(Optimizer):
         decoupled_weight_decay: decay as AdamW's.
     """
 
-    formula = "m, v as Adam's; w ← w − lr·m̂·(rₜ/(√v̂ + ε) if ρₜ > 5 else 1)"
+    formula = (
+        f"{_MEANS}; m̂ = m′ / (1 − β₁^t); "
+        "ρ₀ = 2 / (1 − β₂) − 1; ρ = ρ₀ − 2·t·β₂^t / (1 − β₂^t); "
+        "r = √((ρ − 4)·(ρ − 2)·ρ₀ / ((ρ₀ − 4)·(ρ₀ − 2)·ρ)) if ρ > 5 else 1; "
+        "l = √(1 − β₂^t) / (√v′ + ε) if ρ > 5 else 1; w′ = w₁ − lr·m̂·r·l"
+    )
 
     def __init__(
         self,
@@ -186,7 +210,11 @@ class Adamax(Optimizer):
     Kingma, Ba 2015, arXiv:1412.6980, algorithm 2. Arguments as `Adam`'s.
     """
 
-    formula = "m ← β₁m + (1 − β₁)g; u ← max(β₂u, |g| + ε); w ← w − lr·m̂/u"
+    formula = (
+        f"{DECAYED}; m′ = β₁·m + (1 − β₁)·g′; u′ = max(β₂·u, abs(g′) + ε); "
+        "m̂ = m′ / (1 − β₁^t); w′ = w − lr·m̂ / u′"
+    )
+    letters: ClassVar = {**Optimizer.letters, "exp_inf": "u"}
 
     def __init__(
         self,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from chainrule.errors import DTypeError
 from chainrule.ops.arithmetic import maximum, minimum, sign, sqrt
 from chainrule.ops.choosing import where
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import DECAYED, Optimizer
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.tensor import Tensor
 
@@ -34,7 +34,8 @@ class Adagrad(Optimizer):
         initial_accumulator_value: the first s.
     """
 
-    formula = "s ← s + g²; w ← w − lrₜ·g/(√s + ε)"
+    formula = f"{DECAYED}; s′ = s + g′²; r = lr / (1 + (t − 1)·η); w′ = w − r·g′ / (√s′ + ε)"
+    letters: ClassVar = {**Optimizer.letters, "lr_decay": "η", "sum": "s"}
 
     def __init__(
         self,
@@ -94,7 +95,11 @@ class Adadelta(Optimizer):
         rho: ρ.
     """
 
-    formula = "v ← ρv + (1 − ρ)g²; d = g·√(u + ε)/√(v + ε); u ← ρu + (1 − ρ)d²; w ← w − lr·d"
+    formula = (
+        f"{DECAYED}; v′ = ρ·v + (1 − ρ)·g′²; d = √(u + ε) / √(v′ + ε)·g′; "
+        "u′ = ρ·u + (1 − ρ)·d²; w′ = w − lr·d"
+    )
+    letters: ClassVar = {**Optimizer.letters, "rho": "ρ", "square_avg": "v", "acc_delta": "u"}
 
     def __init__(
         self,
@@ -153,7 +158,18 @@ class Rprop(Optimizer):
         step_sizes: the smallest and the largest step.
     """
 
-    formula = "s ← min(max(s·(η⁺ if g·g′ > 0, η⁻ if g·g′ < 0), s⁻), s⁺); w ← w − s·sign(g)"
+    formula = (
+        "c = sign(g)·sign(q); "
+        "s′ = min(max(s·(η₂ if c > 0 else η₁ if c < 0 else 1), s₁), s₂); "
+        "q′ = 0 if c < 0 else g; w′ = w − s′·sign(q′)"
+    )
+    letters: ClassVar = {
+        **Optimizer.letters,
+        "etas": ("η₁", "η₂"),
+        "step_sizes": ("s₁", "s₂"),
+        "prev": "q",
+        "step_size": "s",
+    }
 
     def __init__(
         self,
@@ -221,7 +237,18 @@ class ASGD(Optimizer):
         t0: t₀.
     """
 
-    formula = "w ← (1 − λη)w − ηg; a ← a + μ(w − a); η = lr/(1 + λ·lr·t)^α; μ = 1/max(1, t − t₀)"
+    formula = (
+        "g′ = g + κ·w if κ ≠ 0 else g; η = lr / (1 + λ·lr·(t − 1))^α; "
+        "w′ = (1 − λ·η)·w − η·g′; μ = 1 / max(1, t − 1 − t₀); a′ = a + μ·(w′ − a)"
+    )
+    letters: ClassVar = {
+        **Optimizer.letters,
+        "weight_decay": "κ",
+        "lambd": "λ",
+        "alpha": "α",
+        "t0": "t₀",
+        "ax": "a",
+    }
 
     def __init__(
         self,

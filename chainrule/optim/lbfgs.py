@@ -54,7 +54,7 @@ class LBFGS(Optimizer):
     [1. 1.]
     """
 
-    formula = "w ← w − t·H g, with H from the last m changes of w and g"
+    formula = "w′ = w − η·H·g, with H from the last m changes of w and g"
 
     def __init__(
         self,
@@ -107,6 +107,40 @@ class LBFGS(Optimizer):
             raise DTypeError(
                 f'line_search_fn is "strong_wolfe" or None, not {options["line_search_fn"]!r}'
             )
+
+    def equations(self, p: Cell, group: dict[str, Any], step: int) -> str:
+        """H g by the two loops of algorithm 7.4, over all parameters as one vector."""
+        pairs = range(1, len(self._steps) + 1)
+        parts = ["q = −g"]
+        q = "q"
+        for k in reversed(pairs):
+            parts += [
+                f"α{k} = (Σ_n s{k}⟨n⟩·{q}⟨n⟩) / (Σ_n y{k}⟨n⟩·s{k}⟨n⟩)",
+                f"q{k} = {q} − α{k}·y{k}",
+            ]
+            q = f"q{k}"
+        r = q
+        if pairs:
+            m = len(pairs)
+            parts.append(f"r = {q}·(Σ_n s{m}⟨n⟩·y{m}⟨n⟩) / (Σ_n y{m}⟨n⟩²)")
+            r = "r"
+        for k in pairs:
+            parts += [
+                f"β{k} = (Σ_n y{k}⟨n⟩·{r}⟨n⟩) / (Σ_n y{k}⟨n⟩·s{k}⟨n⟩)",
+                f"r{k} = {r} + (α{k} − β{k})·s{k}",
+            ]
+            r = f"r{k}"
+        if group["line_search_fn"] is None:
+            parts.append("η = lr·min(1, 1 / (Σ_n abs(g⟨n⟩)))" if step == 1 else "η = lr")
+        return "; ".join((*parts, f"w′ = w + η·{r}"))
+
+    def symbols(self, p: Cell, group: dict[str, Any], step: int) -> dict[str, Any]:
+        found = super().symbols(p, group, step)
+        found |= {f"s{k}": s for k, s in enumerate(self._steps, 1)}
+        found |= {f"y{k}": y for k, y in enumerate(self._changes, 1)}
+        if group["line_search_fn"] is not None and self._last is not None:
+            found["η"] = self._last[2]
+        return found
 
     def step(self, closure: Callable[[], Any] | None = None) -> float:  # type: ignore[override]
         """Up to `max_iter` steps; the loss before the first.

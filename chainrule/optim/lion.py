@@ -31,7 +31,7 @@ class Lion(Optimizer):
     tensor([2.9  , 0.099], requires_grad=True)
     """
 
-    formula = "w ← w − lr·(sign(β₁m + (1 − β₁)g) + λw); m ← β₂m + (1 − β₂)g"
+    formula = "c = β₁·m + (1 − β₁)·g; w′ = w − lr·(sign(c) + λ·w); m′ = β₂·m + (1 − β₂)·g"
 
     def __init__(
         self,
@@ -78,7 +78,12 @@ class LAMB(Optimizer):
         weight_decay: λ, part of the step.
     """
 
-    formula = "m, v as Adam's; r = m̂/(√v̂ + ε) + λw; w ← w − lr·‖w‖/‖r‖·r"
+    formula = (
+        "m′ = β₁·m + (1 − β₁)·g; v′ = β₂·v + (1 − β₂)·g²; "
+        "m̂ = m′ / (1 − β₁^t); v̂ = v′ / (1 − β₂^t); r = m̂ / (√v̂ + ε) + λ·w; "
+        "n = √(Σ_k w⟨k⟩²); d = √(Σ_k r⟨k⟩²); φ = n / d if n > 0 and d > 0 else 1; "
+        "w′ = w − lr·φ·r"
+    )
     elementwise = False
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.arithmetic import maximum, sqrt
 from chainrule.ops.reduction import mean, sum
 from chainrule.ops.structure import matrix_transpose
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import DECAYED, Optimizer
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.tensor import Tensor
 
@@ -40,7 +40,15 @@ class Muon(Optimizer):
         ShapeError: a parameter is no matrix.
     """
 
-    formula = "b ← μb + (1 − μ)g; X = (1 − μ)g + μb; X ← aX + (bXXᵀ + c(XXᵀ)²)X …; w ← w − lr·X"
+    formula = (
+        "m′ = μ·m + (1 − μ)·g; u = (1 − μ)·g + μ·m′ if nesterov else m′; X = u / max(‖u‖, ε); "
+        "ns_steps times X = a·X + (b·X·Xᵀ + c·(X·Xᵀ)²)·X; w′ = (1 − lr·λ)·w − lr·ratio·X"
+    )
+    letters: ClassVar = {
+        **Optimizer.letters,
+        "momentum_buffer": "m",
+        "ns_coefficients": ("a", "b", "c"),
+    }
     elementwise = False
 
     def __init__(
@@ -82,6 +90,22 @@ class Muon(Optimizer):
                 "weights of two dimensions, [p for p in model.parameters() if p.ndim == 2], and "
                 "the others to AdamW."
             )
+
+    def equations(self, p: Cell, group: dict[str, Any], step: int) -> str:
+        first, second = self.formula.split("; ")[:2]
+        parts = [first, second, "X0[i, j] = u[i, j] / max(√(Σ_k u⟨k⟩²), ε)"]
+        for n in range(1, group["ns_steps"] + 1):
+            x = f"X{n - 1}"
+            parts += [
+                f"A{n}[i, k] = Σ_j {x}[i, j]·{x}[k, j]",
+                f"B{n}[i, k] = b·A{n}[i, k] + Σ_l c·A{n}[i, l]·A{n}[l, k]",
+                f"X{n}[i, j] = a·{x}[i, j] + Σ_k B{n}[i, k]·{x}[k, j]",
+            ]
+        ratio = "√(max(1, |i| / |j|))"
+        if group["adjust_lr_fn"] == "match_rms_adamw":
+            ratio = "0.2·√(max(|i|, |j|))"
+        x = f"X{group['ns_steps']}"
+        return "; ".join((*parts, f"w′[i, j] = (1 − lr·λ)·w[i, j] − lr·{ratio}·{x}[i, j]"))
 
     def running(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",)
@@ -139,7 +163,23 @@ class Adafactor(Optimizer):
         d: the largest root mean square of u.
     """
 
-    formula = "v = R C / mean(R) of rows' and columns' means of g²; w ← w − α·g/√v / max(1, rms/d)"
+    formula = (
+        "R′[…, i, l] = R[…, i, l] + t^γ·(Σ_j g[…, i, j]² / |j| − R[…, i, l]); "
+        "C′[…, l, j] = C[…, l, j] + t^γ·(Σ_i g[…, i, j]² / |i| − C[…, l, j]); "
+        "z[…] = Σ_i R′[…, i, 0] / |i|; "
+        "v′[…, i, j] = R′[…, i, 0]·C′[…, 0, j] / max(z[…], ε₁); "
+        "u = g / √(max(v′, ε₁²)); s = √(Σ_k u⟨k⟩² / |k|); "
+        "α = max(√(Σ_k w⟨k⟩² / |k|), ε₂)·min(lr, 1 / √t); "
+        "w′ = (1 − lr·λ)·w − α·u / max(1, s / d)"
+    )
+    letters: ClassVar = {
+        **Optimizer.letters,
+        "beta2_decay": "γ",
+        "eps": ("ε₁", "ε₂"),
+        "row_var": "R",
+        "col_var": "C",
+        "variance": "v",
+    }
     elementwise = False
 
     def __init__(
@@ -168,6 +208,17 @@ class Adafactor(Optimizer):
             raise DTypeError(f"beta2_decay is a number of at most 0, not {decay!r}")
         if not isinstance(d, (int, float)) or d < 1:
             raise DTypeError(f"d is a number of at least 1, not {d!r}")
+
+    def equations(self, p: Cell, group: dict[str, Any], step: int) -> str:
+        if p.ndim > 1:
+            return self.formula
+        return "; ".join(("v′ = v + t^γ·(g² − v)", *self.formula.split("; ")[4:]))
+
+    def symbols(self, p: Cell, group: dict[str, Any], step: int) -> dict[str, Any]:
+        found = super().symbols(p, group, step)
+        if found["ε₁"] is None:
+            found["ε₁"] = float(np.finfo(p.dtype).eps)
+        return found
 
     def running(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "row_var", "col_var", "variance"
@@ -235,7 +286,17 @@ class Shampoo(Optimizer):
         max_size: the largest side that has a matrix.
     """
 
-    formula = "L ← L + g gᵀ; R ← R + gᵀ g; w ← w − lr·L^(−1/4) g R^(−1/4)"
+    formula = (
+        "g′ = g + λ·w if λ ≠ 0 else g; L′ = L + g′·g′ᵀ; R′ = R + g′ᵀ·g′; P′ = L′^(−1/4); "
+        "Q′ = R′^(−1/4); b′ = μ·b + P′·g′·Q′; w′ = w − lr·b′"
+    )
+    letters: ClassVar = {
+        **Optimizer.letters,
+        "left": "L",
+        "right": "R",
+        "left_root": "P",
+        "right_root": "Q",
+    }
     elementwise = False
 
     def __init__(
@@ -269,11 +330,44 @@ class Shampoo(Optimizer):
     def begin(self, name: str, p: Cell, group: dict[str, Any]) -> np.ndarray:
         if name == "momentum_buffer":
             return np.zeros(p.shape if group["momentum"] else (0,), p.dtype)
-        rows = p.shape[0] if p.ndim else 1
-        sides = {"left": rows, "right": p.size // max(rows, 1) if p.ndim > 1 else 0}
-        n = sides[name.removesuffix("_root")]
-        n = n if n <= group["max_size"] else 0
+        n = dict(self._sides(p, group))[name.removesuffix("_root")]
         return np.eye(n, dtype=p.dtype) * p.dtype.type(1 if "root" in name else group["eps"])
+
+    def _sides(self, p: Cell, group: dict[str, Any]) -> tuple[tuple[str, int], tuple[str, int]]:
+        """The sizes of the matrices of both sides, 0 for none."""
+        rows = p.shape[0] if p.ndim else 1
+        columns = p.size // max(rows, 1) if p.ndim > 1 else 0
+        left, right = (n if n <= group["max_size"] else 0 for n in (rows, columns))
+        return ("left", left), ("right", right)
+
+    def equations(self, p: Cell, group: dict[str, Any], step: int) -> str:
+        parts, u = [DECAYED], "g′"
+        sides = [side for side, size in self._sides(p, group) if size]
+        for side in sides:
+            if side == "left":
+                moment, root, unit, turned = "L", "P", "δ₁", f"U[i, j] = Σ_k P′[i, k]·{u}[k, j]"
+                parts.append("L′[i, k] = L[i, k] + Σ_j g′[i, j]·g′[k, j]")
+            else:
+                moment, root, unit, turned = "R", "Q", "δ₂", f"V[i, j] = Σ_l {u}[i, l]·Q′[l, j]"
+                parts.append("R′[j, l] = R[j, l] + Σ_i g′[i, j]·g′[i, l]")
+            if (step - 1) % group["update_every"]:
+                parts.append(f"{root}′ = {root}")
+            else:  # what the root has to be: P′⁴ L′ = δ, the unit matrix; of one side P′² L′ = δ
+                power = f"{root}′"
+                for n in range(1, len(sides) + 1):
+                    parts.append(f"{root}{2**n}[i, k] = Σ_j {power}[i, j]·{power}[j, k]")
+                    power = f"{root}{2**n}"
+                parts.append(f"{unit}[i, k] = Σ_j {power}[i, j]·{moment}′[j, k]")
+            parts.append(turned)
+            u = turned[0]
+        return "; ".join((*parts, f"b′ = μ·b + {u} if μ ≠ 0 else {u}", "w′ = w − lr·b′"))
+
+    def symbols(self, p: Cell, group: dict[str, Any], step: int) -> dict[str, Any]:
+        (_, rows), (_, columns) = self._sides(p, group)
+        return super().symbols(p, group, step) | {"δ₁": np.eye(rows), "δ₂": np.eye(columns)}
+
+    def as_seen(self, array: np.ndarray) -> np.ndarray:
+        return array.reshape(array.shape[0] if array.ndim else 1, -1) if array.size else array
 
     def factors(self, step: int, group: dict[str, Any], units: dict[str, float]) -> Any:
         return (step,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -24,6 +25,9 @@ SMALL = 8192
 """Parameters of fewer elements are updated together, for what a call costs is then more than its
 work."""
 
+DECAYED = "g′ = g + λ·w if λ ≠ 0 else g"
+"""How most formulas begin: the decay of weights as a part of the gradient."""
+
 
 class _Bundle:
     """The small parameters of a group as one array, and their running values as parts of one."""
@@ -33,6 +37,10 @@ class _Bundle:
         alike = len(small) > 1 and len({p.dtype for p in small}) == 1
         self.small = small if alike else []
         self.joined: tuple[str, ...] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bundle:
+        # Copies of running values are parts of nothing: they are joined again.
+        return _Bundle(copy.deepcopy(self.small, memo))
 
     def gather(
         self, gradients: list[np.ndarray], states: list[dict[str, Any]], names: tuple[str, ...]
@@ -77,13 +85,28 @@ class Optimizer(Explained):
     Attributes:
         param_groups: a list of dicts, "params" and the options, which may be changed at any time.
         state: parameter → dict of its running values.
-        formula: the update rule, as text.
+        formula: the update, in the notation of operations' formulas (below).
+        letters: what an option, or a running value, is called in it, where that is not its name;
+            of an option that is several numbers, a letter for each.
         elementwise: whether an element's update looks at that element alone. Then small parameters
             go together, and complex ones as pairs of real numbers; otherwise `rule` gets the whole
             parameter in its shape.
+
+    The formula is what `explain` shows, and against which, evaluated in float64, it checks the step
+    that was taken. It has w, the gradient g, t, which counts the steps from 1, the options, and the
+    running values, of which each statement gives a new one: w′ is the new weight, b′ the new b.
     """
 
     formula: ClassVar[str] = ""
+    letters: ClassVar[dict[str, Any]] = {
+        "weight_decay": "λ",
+        "betas": ("β₁", "β₂"),
+        "eps": "ε",
+        "momentum": "μ",
+        "exp_avg": "m",
+        "exp_avg_sq": "v",
+        "momentum_buffer": "b",
+    }
     elementwise: ClassVar[bool] = True
     update: ClassVar[Any] = None
     """(self, w, g, running, t, u, factors): update a block in place; `t` and `u` are scratch, and
@@ -348,6 +371,32 @@ class Optimizer(Explained):
             f"{type(self).__name__} does not say in operations (`rule`) how it updates, which is "
             "what is compiled. Call step() outside of the compiled function."
         )
+
+    def equations(self, p: Cell, group: dict[str, Any], step: int) -> str:
+        """The formula for a parameter of this shape, under these options, at this step.
+
+        A statement that gives a new value to one of `symbols` states what that has to be.
+        """
+        return self.formula
+
+    def as_seen(self, array: np.ndarray) -> np.ndarray:
+        """A weight, gradient or running value as `equations` sees it: complex numbers are updated
+        as pairs of real ones."""
+        if array.dtype.kind != "c":
+            return array
+        pairs = np.ascontiguousarray(array).view(f"f{array.itemsize // 2}")
+        return pairs.reshape(*array.shape, 2)
+
+    def symbols(self, p: Cell, group: dict[str, Any], step: int) -> dict[str, Any]:
+        """What the letters of `equations` stand for that are neither w, g nor running values."""
+        found: dict[str, Any] = {"t": step}
+        for name, value in group.items():
+            letter = self.letters.get(name, name)
+            if isinstance(letter, tuple):
+                found |= zip(letter, value, strict=True)
+            elif name != "params":
+                found[letter] = value
+        return found
 
     def zero_grad(self) -> None:
         """Forget the gradients without applying them."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from chainrule.ops.arithmetic import sqrt
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import DECAYED, Optimizer
 from chainrule.tensor.tensor import Tensor
 
 
@@ -28,7 +28,17 @@ class RMSprop(Optimizer):
         maximize: ascend.
     """
 
-    formula = "v ← αv + (1 − α)g²; b ← μb + g/(√v + ε); w ← w − lr·b"
+    formula = (
+        f"{DECAYED}; v′ = α·v + (1 − α)·g′²; m′ = m + (1 − α)·(g′ − m) if centered else 0; "
+        "s = v′ − m′² if centered else v′; u = g′ / (√s + ε); b′ = μ·b + u if μ ≠ 0 else u; "
+        "w′ = w − lr·b′"
+    )
+    letters: ClassVar = {
+        **Optimizer.letters,
+        "alpha": "α",
+        "square_avg": "v",
+        "grad_avg": "m",
+    }
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,7 +35,12 @@ class SGD(Optimizer):
     0.8
     """
 
-    formula = "g ← g + λw; b ← μb + (1 − d)g; w ← w − lr·(g + μb if nesterov else b)"
+    formula = (
+        "g′ = g + λ·w if λ ≠ 0 else g; "
+        "b′ = g′ if μ = 0 or t = 1 else μ·b + (1 − d)·g′; "
+        "w′ = w − lr·(g′ + μ·b′) if nesterov else w − lr·b′"
+    )
+    letters: ClassVar = {**Optimizer.letters, "dampening": "d"}
 
     def __init__(
         self,

@@ -64,6 +64,8 @@ class Normal(LocationScale):
     -1.4189
     """
 
+    surprisal = "(x − loc)² / (2 · scale²) + log(scale) + log(2 · π) / 2"
+
     def _log_prob(self, x: Tensor) -> Tensor:
         return -0.5 * square(self._standard(x)) - log(self.scale) - HALF_LOG_2PI
 
@@ -107,6 +109,8 @@ class Laplace(LocationScale):
     >>> round(Laplace(0.0, 1.0).log_prob(0.0).item(), 4)  # −log 2
     -0.6931
     """
+
+    surprisal = "abs(x − loc) / scale + log(2 · scale)"
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return -abs(self._standard(x)) - log(2 * self.scale)

@@ -319,6 +319,7 @@ class Poisson(Distribution):
     -2.0
     """
 
+    surprisal = "rate − x · log(rate) + logΓ(x + 1)"
     arg_constraints: ClassVar = {"rate": constraints.nonnegative}
     support = constraints.nonnegative_integer
     rate: Tensor

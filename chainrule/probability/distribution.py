@@ -45,8 +45,11 @@ class Distribution(Explained):
         support: where the mass is.
         has_rsample: whether derivatives flow from samples to the parameters.
         batch_shape, event_shape, dtype.
+        surprisal: −log p(x) as a formula in x and the parameters, for `explain`; "" where none is
+            written down.
     """
 
+    surprisal: ClassVar[str] = ""
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
     support: Any = constraints.real
     has_rsample = False

@@ -10,6 +10,7 @@ from typing import Any
 from chainrule.errors import DataError, DTypeError, ShapeError
 from chainrule.ops.reduction import mean, sum
 from chainrule.probability import constraints
+from chainrule.probability.assumed import assumes
 from chainrule.probability.distribution import Distribution, _named
 from chainrule.probability.transforms import Transform, transform_to
 from chainrule.tensor.creation import as_operand
@@ -128,6 +129,7 @@ class Likelihood(Explained):
             }
             return self.make(**values, **self.fixed)
 
+    @assumes(lambda self, outputs, **_: self.distribution(outputs))
     def __call__(self, outputs: Any, target: Any) -> Tensor:
         """−log p(target), as a mean over all targets."""
         with _named("Likelihood"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.errors import DTypeError, ShapeError
 from chainrule.ops.activation import softplus
-from chainrule.ops.arithmetic import abs, maximum, square
+from chainrule.ops.arithmetic import abs, maximum, sqrt, square
 from chainrule.ops.choosing import where
 from chainrule.ops.exponential import exp, log
 from chainrule.ops.indexing import take
@@ -18,6 +18,7 @@ from chainrule.ops.losses import bernoulli_nll, check_labels, softmax_cross_entr
 from chainrule.ops.reduction import mean, sum
 from chainrule.ops.softmax import log_softmax
 from chainrule.ops.structure import moveaxis
+from chainrule.probability.assumed import assumes, by_name
 from chainrule.tensor import dtypes
 from chainrule.tensor.creation import as_operand
 from chainrule.tensor.graph import state
@@ -76,6 +77,7 @@ def _class_weight(weight: Any, logits: Tensor) -> Tensor:
 
 
 @located
+@assumes(lambda input, **_: by_name("Categorical")(logits=_classes_last(as_operand(input))))
 def cross_entropy(
     input: Any,
     target: Any,
@@ -161,6 +163,7 @@ def _hard(
 
 
 @located
+@assumes(lambda input, **_: by_name("Categorical")(logits=_classes_last(as_operand(input))))
 def nll_loss(
     input: Any,
     target: Any,
@@ -190,6 +193,7 @@ def nll_loss(
 
 
 @located
+@assumes(lambda input, **_: by_name("Bernoulli")(logits=input))
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
@@ -220,6 +224,7 @@ def binary_cross_entropy_with_logits(
 
 
 @located
+@assumes(lambda input, **_: by_name("Bernoulli")(probs=input))
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -297,6 +302,7 @@ def kl_div(input: Any, target: Any, *, reduction: str = "mean", log_target: bool
 
 
 @located
+@assumes(lambda input, **_: by_name("Normal")(input, 1.0), scale=2.0, constant="log(2 · π) / 2")
 def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """The normal distribution with a fixed variance: (x − y)².
 
@@ -307,6 +313,7 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 
 
 @located
+@assumes(lambda input, **_: by_name("Laplace")(input, 1.0), constant="log(2)")
 def l1_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
     """The Laplace distribution with scale 1: |x − y|, which is −log p but for log 2."""
     input, target = _pair(input, target)
@@ -338,7 +345,21 @@ def smooth_l1_loss(
     return huber_loss(input, target, reduction=reduction, delta=beta) / beta
 
 
+def _variance(input: Tensor, var: Any) -> Tensor:
+    """A variance for each prediction, or one for all of a row."""
+    var = as_operand(var).astype(input.dtype)
+    if var.shape not in (input.shape, (*input.shape[:-1], 1), input.shape[:-1]):
+        raise ShapeError(f"var has the shape of the input {input.shape}, not {var.shape}")
+    return var.reshape(*var.shape, 1) if var.ndim < input.ndim else var
+
+
 @located
+@assumes(
+    lambda input, var, eps, **_: by_name("Normal")(
+        input, sqrt(maximum(_variance(input, var), eps))
+    ),
+    constant=lambda full, **_: "0" if full else "log(2 · π) / 2",
+)
 def gaussian_nll_loss(
     input: Any,
     target: Any,
@@ -356,11 +377,7 @@ def gaussian_nll_loss(
         full: add the constant ½ log 2π.
     """
     input, target = _pair(input, target)
-    var = as_operand(var).astype(input.dtype)
-    if var.shape not in (input.shape, (*input.shape[:-1], 1), input.shape[:-1]):
-        raise ShapeError(f"var has the shape of the input {input.shape}, not {var.shape}")
-    if var.ndim < input.ndim:
-        var = var.reshape(*var.shape, 1)
+    var = _variance(input, var)
     if var._value is not None and (var._value < 0).any():
         raise DTypeError("a variance is not negative; put softplus or exp behind the layer")
     from chainrule.ops.structure import stop_gradient
@@ -371,6 +388,10 @@ def gaussian_nll_loss(
 
 
 @located
+@assumes(
+    lambda input, log_input, **_: by_name("Poisson")(exp(input) if log_input else input),
+    constant="logΓ(x + 1)",
+)
 def poisson_nll_loss(
     input: Any,
     target: Any,

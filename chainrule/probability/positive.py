@@ -213,6 +213,7 @@ class Exponential(Distribution):
     0.5
     """
 
+    surprisal = "rate · x − log(rate)"
     arg_constraints: ClassVar = {"rate": constraints.positive}
     support = constraints.nonnegative
     has_rsample = True

@@ -80,7 +80,7 @@ def test_columns_in_any_order_unseen_categories_and_extra_ones(folder):
 
 def test_explain_shows_numbers_that_agree(folder):
     out, _ = chainrule("explain", "runs/stones-1", "--row", 3, cwd=folder)
-    assert "7 of 7 steps" in out or "5 of 5 steps" in out
+    assert "claims in" in out
     assert "all agree" in out
     assert "softmax gives the label" in out
     assert "main.py" not in out

@@ -24,19 +24,20 @@ X = np.array([[0.5, -1.0, 2.0]], dtype=np.float32)
 def test_steps_are_those_of_the_network(model):
     derivation = cr.explain(model, X, np.array([1]), loss=nn.cross_entropy)
     assert derivation.verified
-    operations = [step.operation for step in derivation.steps]
+    forward = [step for section in derivation.sections[:2] for step in section.walk()]
+    operations = [step.operation for step in forward]
     assert operations == ["linear", "tanh", "linear", "softmax_cross_entropy", "mean"]
     assert [step.module for step in derivation.steps[:3]] == ["0", "1", "3"]
     by_hand = np.tanh(X @ model[0].weight.numpy().T + model[0].bias.numpy())
     assert derivation.steps[1].value == pytest.approx(by_hand, abs=1e-6)
     assert derivation.steps[0].place.startswith("test_explain.py:")
-    assert derivation.steps[-1].name == "L"
+    assert forward[-1].name == "L"
 
 
 def test_the_loss_is_minus_log_of_the_probability(model):
     derivation = cr.explain(model, X, np.array([1]), loss=nn.cross_entropy)
-    loss = derivation.steps[-1].value.item()
-    (note,) = derivation.steps[-2].notes
+    loss = derivation["L"].value.item()
+    (note,) = derivation.steps[3].notes
     assert f"{math.exp(-loss):.4g}" in note
     assert f"= {loss:.4g}" in note
 
@@ -83,11 +84,19 @@ def test_data_and_text(model):
     derivation = cr.explain(model, X, np.array([1]), loss=nn.cross_entropy)
     data = derivation.to_dict()
     assert data["verified"] is True
-    assert len(data["steps"]) == 5
-    assert data["steps"][0]["formula"].startswith("y[…, i] = Σ_j weight[i, j]")
+    assert len(data["steps"]) == len(derivation.steps) == 5 + 10  # forward, and back
+    assert data["steps"][0]["formula"]["plain"].startswith("y[…, i] = Σ_j weight[i, j]")
     text = str(derivation)
-    assert "5 of 5 steps recomputed" in text
+    assert f"in {len(derivation.steps)} steps recomputed" in text
     assert "0.weight" in text
+
+
+def test_at_a_prompt_a_line_says_what_it_is(model):
+    derivation = cr.explain(model, X, np.array([1]), loss=nn.cross_entropy)
+    steps = f"{len(derivation.steps)} steps; print shows them"
+    assert repr(derivation) == f"<Explanation Sequential on an input of shape {X.shape}, {steps}>"
+    assert repr(derivation["z1"]) == "<Step z1 = linear(x, 0.weight, 0.bias)>"
+    assert repr(derivation.sections[0]) == "<Section Forward pass, 3 parts>"
 
 
 def test_convolutions_and_attention_are_explained():

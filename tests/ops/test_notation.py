@@ -13,6 +13,8 @@ from scipy import signal, special
 
 import chainrule.ops
 from chainrule.ops.notation import Formula, FormulaError, parse
+from chainrule.ops.notation.render import Plain
+from chainrule.ops.notation.specialise import result, specialised
 from chainrule.ops.notation.tree import (
     Binary,
     Call,
@@ -347,3 +349,50 @@ def test_numbers_written_out():
     text = formula.substitute(many, (0,))
     assert "more terms" in text
     assert text.endswith("= 1225")
+
+
+def test_targets_with_primes_and_hats():
+    (statement,) = parse("w′ = w − lr·m̂").statements
+    assert (statement.target.name, parse("w′ = w − lr·m̂").names) == ("w′", {"w", "lr", "m̂"})
+    assert parse("w′ = m̂ / β₁").latex() == r"w' = \frac{\hat{m}}{\beta_{1}}"
+    assert parse("x = w").output == "y"  # a comparison
+
+
+def test_a_name_that_is_a_quotient_is_bracketed():
+    formula = parse("g² + 1 / g")
+    assert formula.plain({"g": "∂L/∂w"}) == "y = (∂L/∂w)² + 1 / (∂L/∂w)"
+
+
+def test_statements_under_known_options():
+    text = (
+        "g′ = g + λ·w if λ ≠ 0 else g; u[i] = g′[i] if fast else 2·g′[i]; "
+        "w′ = w − u if w > 0 else g′"
+    )
+    statements = parse(text).statements
+    found = specialised(statements, {"λ": 0.0, "fast": False}, {"w′"})
+    lines = [Plain().statements((s,)) for s in found]
+    assert lines == ["u[i] = 2 · g[i]", "w′ = w − u if w > 0 else g"]
+    found = specialised(statements, {"λ": 0.5, "fast": True}, {"w′"})
+    assert [s.target.name for s in found] == ["g′", "u", "w′"]
+    kept = specialised(parse("b′ = g; w′ = w − b′").statements, {}, {"b′", "w′"})
+    assert [s.target.name for s in kept] == ["b′", "w′"]
+
+
+def test_what_a_statement_gives_has_the_shape_of_its_operands():
+    x = np.arange(6.0).reshape(2, 3)
+    (outer,) = parse("A[i, k] = Σ_j x[i, j]·x[k, j]").statements
+    assert result(outer, {"x": x}) == pytest.approx(x @ x.T)
+    (norm,) = parse("n′ = √(Σ_k x⟨k⟩²)").statements
+    assert result(norm, {"x": x}) == pytest.approx(np.linalg.norm(x))
+
+
+@pytest.mark.parametrize(
+    ("operands", "shown"),
+    [
+        ({"a": 0.99895348, "b": 1.0}, "0.99895 − 1 = −0.0010465"),
+        ({"a": 2.25, "b": 1.123456}, "2.25 − 1.123 = 1.127"),  # nothing cancels
+        ({"a": 0.1 + 0.2, "b": 0.3}, "0.3 − 0.3 = 5.551e−17"),  # nothing but rounding is left
+    ],
+)
+def test_what_is_written_gives_the_value_to_two_digits(operands, shown):
+    assert parse("y = a − b").substitute(operands, ()) == shown

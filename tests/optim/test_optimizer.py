@@ -1,5 +1,7 @@
 """Optimisers against their formulas in NumPy; gradients that are cleared, added up, or missing."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -313,6 +315,26 @@ def test_state_is_saved_and_taken_over():
         step(theirs, b)
     for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert p.numpy() == pytest.approx(q.numpy(), rel=1e-6, abs=1e-8)
+
+
+def test_a_copy_goes_on_as_the_original_does():
+    """Small parameters are updated together; a copy's running values are its own."""
+    model = nn.Linear(2, 3)
+    opt = optim.Adam(model.parameters(), lr=0.1)
+
+    def step(model, opt):
+        (model(cr.ones((1, 2))) ** 2).sum().backward()
+        opt.step()
+
+    step(model, opt)
+    copied, twin = copy.deepcopy((model, opt))
+    for _ in range(2):
+        step(model, opt)
+        step(copied, twin)
+    assert (copied.weight.numpy() == model.weight.numpy()).all()
+    for number, values in opt.state_dict()["state"].items():
+        for name, value in values.items():
+            assert np.all(twin.state_dict()["state"][number][name] == value)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ the operation's own forward pass, and the written-out numbers of one element.
                 | name "⟨" name "⟩" | "|" name "|" | "√" atom | "(" expression ")"
     indices    := ("…" | sum) ("," ("…" | sum))*
 
+A single statement has a target if that is y, or has indices or a prime: w′ = w − lr·g.
+
 An index takes its range from where it stands alone in a subscript of an operand, or from the
 result. "…" stands for any axes, which broadcast as NumPy's do. `x⟨n⟩` is the n-th element in
 row-major order. `|k|` is how many values the index k takes. An operand without a subscript is meant
@@ -35,7 +37,7 @@ array([11.])
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,7 +47,7 @@ import numpy as np
 from chainrule.ops.notation.evaluate import CONSTANTS, Evaluator, walk, widest
 from chainrule.ops.notation.parse import FormulaError, Parser
 from chainrule.ops.notation.render import Latex, Plain, mathml
-from chainrule.ops.notation.substitute import Instance, instance
+from chainrule.ops.notation.substitute import Instance, Origin, instance
 from chainrule.ops.notation.tree import Flat, Name, Reduce, Statement, Subscript
 
 # What LaTeX's text mode takes for a command.
@@ -111,34 +113,52 @@ class Formula:
         if self.display_only:
             raise FormulaError(f"this formula is for display only: {self.text}")
 
-    def evaluate(self, operands: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    def evaluate(
+        self,
+        operands: Mapping[str, Any],
+        shape: tuple[int, ...],
+        stacked: Collection[str] = (),
+        rounding: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
         """The result in float64 (of complex operands, in complex128), from the notation alone.
 
         Args:
             operands: a value for each of `names`.
             shape: the result's.
+            stacked: operands that hold several arrays along a first axis: the result is that for
+                each of them, stacked.
+            rounding: what happens to every value that is computed on the way, where the effect of
+                rounding is measured.
 
         Raises:
             FormulaError: a name has no value, indices disagree about their range, or the formula
                 is for display only.
         """
         self._evaluable()
-        result = Evaluator(operands, shape).run(self.statements)
-        return widest(result)
+        evaluator = Evaluator(operands, shape, stacked=stacked)
+        evaluator.rounding = rounding
+        return widest(evaluator.run(self.statements))
 
-    def instantiate(self, operands: Mapping[str, Any], index: tuple[int, ...]) -> Instance:
-        """One element of the result, taken apart into the terms that add up to it."""
+    def instantiate(
+        self,
+        operands: Mapping[str, Any],
+        index: tuple[int, ...],
+        terms: int = 5,
+        places: Mapping[str, np.ndarray] | None = None,
+    ) -> Instance:
+        """One element of the result with a number in the place of every operand.
+
+        Of a long sum the largest `terms` terms are kept, and the rest as one remainder. `places`
+        says of operands that are views where in the array behind it their elements stand.
+        """
         self._evaluable()
-        return instance(self.statements, operands, index)
+        return instance(Origin(self.statements, operands, index, places or {}), terms)
 
     def substitute(
         self, operands: Mapping[str, Any], index: tuple[int, ...], terms: int = 5
     ) -> str:
-        """One element of the result with its numbers written out.
-
-        Of a long sum the largest terms are shown and the rest is given as one remainder.
-        """
-        return self.instantiate(operands, index).text(terms)
+        """The text of `instantiate`."""
+        return self.instantiate(operands, index, terms).text()
 
 
 def parse(text: str, *, display_only: bool = False) -> Formula:

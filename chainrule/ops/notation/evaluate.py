@@ -8,7 +8,7 @@ the operations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,27 @@ from chainrule.ops.notation.tree import (
     Binary,
     Call,
     Choice,
+    Datum,
     Expression,
     Flat,
     Name,
     Number,
     Reduce,
+    Rest,
     Size,
     Statement,
     Subscript,
+    Taken,
     Unary,
+    walk,
 )
 
-Axis = Any  # the name of an index, or ("…", -i)
+Axis = Any  # the name of an index, ("…", -i), or STACK
+STACK = "|"  # the axis along which operands have been stacked; no index has this name
 CONSTANTS = {"π": math.pi, "e": math.e, "∞": math.inf}
+
+_PLANNED = 1 << 14
+"""A sum of so many products, or more, is contracted pair by pair, by matrix products if it can."""
 
 
 class Named:
@@ -92,6 +100,8 @@ class Evaluator:
         operands: what the names stand for.
         shape: the result's, from which indices take their range that stand alone nowhere else.
         fixed: values of some of the result's axes, to have one element of it.
+        stacked: operands that hold several arrays along a first axis: the formula is evaluated for
+            each of them, and the results are stacked, too.
     """
 
     def __init__(
@@ -99,34 +109,57 @@ class Evaluator:
         operands: Mapping[str, Any],
         shape: tuple[int, ...],
         fixed: Mapping[Axis, int] | None = None,
+        stacked: Collection[str] = (),
     ) -> None:
-        self.operands = {k: _wide(v) for k, v in operands.items()}
+        self.operands = {k: np.asarray(v) for k, v in operands.items()}
+        self.stacked = set(stacked)
         self.shape = shape
         self.sizes: dict[Axis, int] = {}
+        self.told: dict[Axis, int] = {}  # the sizes that the statements say themselves
         self.fixed = dict(fixed or {})
         self.outside = 0.0  # what an array counts as beyond its ends
+        self.rounding: Callable[[np.ndarray], np.ndarray] | None = None  # of what is computed
 
     def run(self, statements: tuple[Statement, ...]) -> np.ndarray:
         """The last statement's value in the shape asked for."""
         last = self.prepare(statements)
         value = self.value(last.value)
-        result = self.arrange(value, self.target_axes(last.target, value))
+        axes = self.target_axes(last.target, value)
+        result = self.arrange(value, axes)
+        shape = (*result.shape[: axes.count(STACK)], *self.shape)
         if isinstance(last.target, Flat):
-            return result.reshape(self.shape)
-        return np.broadcast_to(result, self.shape).copy()
+            return result.reshape(shape)
+        if len(shape) > len(self.shape):  # axes that the value lacks come behind the stack
+            missing = len(shape) - result.ndim
+            result = result.reshape(*result.shape[:1], *(1,) * missing, *result.shape[1:])
+        return np.broadcast_to(result, shape)
 
-    def prepare(self, statements: tuple[Statement, ...]) -> Statement:
-        """Run all statements but the last, which comes back."""
+    def prepare(
+        self,
+        statements: tuple[Statement, ...],
+        needed: Mapping[str, Mapping[Axis, int]] | None = None,
+    ) -> Statement:
+        """Run all statements but the last, which comes back.
+
+        Args:
+            needed: for names of these statements, axes along which one place alone is read: their
+                values elsewhere are not computed, and what stands there is that of this place.
+        """
         *before, last = statements
+        self.told.update(pair for statement in statements for pair in statement.ranges)
+        self.sizes.update(self.told)
         if not self.fixed:
             self.learn_target(last.target)
         for statement in statements:
             self.learn_sizes(statement.value)
-        fixed, self.fixed = self.fixed, {}
+        fixed = self.fixed
         for statement, following in zip(before, statements[1:], strict=True):
+            self.fixed = dict((needed or {}).get(statement.target.name, {}))
             value = self.value(statement.value)
             axes = self.target_axes(statement.target, value)
             self.operands[statement.target.name] = self.arrange(value, axes)
+            if STACK in axes:
+                self.stacked.add(statement.target.name)
             self.learn_sizes(following.value)
         self.fixed = fixed
         return last
@@ -137,7 +170,7 @@ class Evaluator:
         """The range of every index that stands alone in a subscript of an operand."""
         for sub in walk(part):
             if isinstance(sub, Flat) and sub.name in self.operands:
-                self._learn(sub.index, self.operands[sub.name].size, sub.name)
+                self._learn(sub.index, math.prod(self._shape_of(sub.name)), sub.name)
             if isinstance(sub, Subscript) and sub.name in self.operands:
                 for index, (axis, size) in self._axes_of(sub):
                     if index is None:
@@ -149,25 +182,29 @@ class Evaluator:
 
     def _axes_of(self, sub: Subscript) -> list[tuple[Expression | None, tuple[Axis, int]]]:
         """(index, (axis, size)) for every axis of a subscripted operand; index None behind …"""
-        array = self.operands[sub.name]
+        shape = self._shape_of(sub.name)
         explicit = len(sub.indices) - sub.indices.count(None)
-        batch = array.ndim - explicit
+        batch = len(shape) - explicit
         if batch < 0 or (batch and None not in sub.indices):
             raise FormulaError(
-                f"{sub.name} has {array.ndim} axes, and {explicit} indices in the formula"
+                f"{sub.name} has {len(shape)} axes, and {explicit} indices in the formula"
             )
         found: list[tuple[Expression | None, tuple[Axis, int]]] = []
         for index in sub.indices:
             if index is None:
                 for i in range(batch):
-                    found.append((None, (("…", i - batch), array.shape[len(found)])))
+                    found.append((None, (("…", i - batch), shape[len(found)])))
             else:
-                found.append((index, (index, array.shape[len(found)])))
+                found.append((index, (index, shape[len(found)])))
         return found
+
+    def _shape_of(self, name: str) -> tuple[int, ...]:
+        """An operand's shape; of a stacked one, that of each array."""
+        return self.operands[name].shape[name in self.stacked :]
 
     def _learn(self, index: str, size: int, name: str) -> None:
         known = self.sizes.setdefault(index, size)
-        if known != size:
+        if known != size and index not in self.told:
             raise FormulaError(
                 f"the index {index} takes {known} values elsewhere, {size} in {name}"
             )
@@ -192,11 +229,12 @@ class Evaluator:
     def target_axes(self, target: Any, value: Named) -> tuple[Axis, ...]:
         """The result's axes in order; those behind … are what the value has."""
         batch = tuple(sorted((a for a in value.axes if isinstance(a, tuple)), key=lambda a: a[1]))
+        stack = (STACK,) if STACK in value.axes else ()
         if isinstance(target, Flat):
-            return (target.index,)
+            return (*stack, target.index)
         if not isinstance(target, Subscript):
-            return batch
-        axes: list[Axis] = []
+            return (*stack, *batch)
+        axes: list[Axis] = [*stack]
         for index in target.indices:
             if index is None:
                 axes.extend(batch)
@@ -221,16 +259,27 @@ class Evaluator:
     # Values
 
     def value(self, part: Expression) -> Named:
-        return getattr(self, f"_{type(part).__name__.lower()}")(part)
+        found: Named = getattr(self, f"_{type(part).__name__.lower()}")(part)
+        if self.rounding is None or not isinstance(part, (Unary, Binary, Call, Reduce)):
+            return found
+        return Named(self.rounding(found.array), found.axes)
 
     def _number(self, part: Number) -> Named:
         return Named(int(part.text) if part.text.isdecimal() else float(part.text))
+
+    def _datum(self, part: Datum | Rest) -> Named:
+        return Named(part.value, (STACK,) * np.ndim(part.value))
+
+    _rest = _datum
+
+    def _taken(self, part: Taken) -> Named:
+        return self.value(part.value)
 
     def _name(self, part: Name) -> Named:
         if part.name in self.operands:
             array = self.operands[part.name]
             batch = Subscript(part.name, (None,))
-            return self._subscript(batch) if array.ndim else Named(array)
+            return self._subscript(batch) if array.ndim else Named(_wide(array))
         if part.name in self.fixed:
             return Named(self.fixed[part.name])
         if part.name in self.sizes:
@@ -253,17 +302,23 @@ class Evaluator:
         return self.operands[name]
 
     def _flat(self, part: Flat) -> Named:
-        flat = self._operand(part.name).reshape(-1)
+        array = self._operand(part.name)
+        stack = (STACK,) if part.name in self.stacked else ()
+        flat = array.reshape(*array.shape[: len(stack)], -1)
         if part.index in self.fixed:
-            return Named(flat[self.fixed[part.index]])
-        return Named(flat, (part.index,))
+            return Named(_wide(flat[..., self.fixed[part.index]]), stack)
+        return Named(_wide(flat), (*stack, part.index))
 
     def _subscript(self, part: Subscript) -> Named:
         array = self._operand(part.name)
+        indices = self._axes_of(part)
+        if part.name in self.stacked:
+            indices.insert(0, (Name(STACK), (STACK, len(array))))
+            self.sizes[STACK] = len(array)
         positions = []
-        for index, (axis, size) in self._axes_of(part):
+        for index, (axis, size) in indices:
             if index is not None:
-                positions.append(self.value(index))
+                positions.append(self._index(index))
             elif axis in self.fixed:
                 positions.append(Named(min(self.fixed[axis], size - 1)))
             else:
@@ -271,20 +326,29 @@ class Evaluator:
         axes = tuple(dict.fromkeys(a for p in positions for a in p.axes))
         plain = all(
             len(p.axes) == 1 and (index is None or isinstance(index, Name))
-            for p, (index, _) in zip(positions, self._axes_of(part), strict=True)
+            for p, (index, _) in zip(positions, indices, strict=True)
         )
-        if plain and len(axes) == array.ndim and self._starts_at_zero(part):
-            return Named(array, axes)
+        whole = all(self.sizes.get(a, n) == n for a, n in zip(axes, array.shape, strict=False))
+        if plain and whole and len(axes) == array.ndim and self._starts_at_zero(part):
+            return Named(_wide(array), axes)
         grid = [spread(p, axes).astype(np.intp) for p in positions]
         inside = np.ones((), bool)
         clipped = []
         for g, n in zip(grid, array.shape, strict=True):
             inside = inside & (g >= 0) & (g < n)
             clipped.append(np.clip(g, 0, max(n - 1, 0)))
-        found = array[tuple(clipped)]
+        found = _wide(array[tuple(clipped)])
         if not inside.all():
             found = np.where(inside, found, self.outside)
         return Named(found, axes)
+
+    def _index(self, part: Expression) -> Named:
+        """The value of an index, which is never rounded."""
+        rounding, self.rounding = self.rounding, None
+        try:
+            return self.value(part)
+        finally:
+            self.rounding = rounding
 
     def _starts_at_zero(self, part: Subscript) -> bool:
         """Whether bare indices are ranges, not index arrays among the operands."""
@@ -303,6 +367,8 @@ class Evaluator:
 
     def _choice(self, part: Choice) -> Named:
         condition = self.value(part.condition)
+        if not condition.axes:
+            return self.value(part.then if condition.array else part.otherwise)
         then, otherwise = self.value(part.then), self.value(part.otherwise)
         return combine(np.where, condition, then, otherwise)
 
@@ -312,6 +378,10 @@ class Evaluator:
             body = inner.body
             if isinstance(body, Call) and body.function == "exp" and inner.condition is None:
                 return self._log_sum_exp(inner, body)
+        if part.function == "log" and isinstance(inner, Binary) and inner.operator == "+":
+            exponents = [_exponent(side) for side in (inner.left, inner.right)]
+            if None not in exponents:
+                return combine(np.logaddexp, *(self.value(e) for e in exponents if e is not None))
         function = FUNCTIONS.get(part.function) or _special(part.function)
         if function is None:
             raise FormulaError(f"there is no function {part.function}")
@@ -327,29 +397,29 @@ class Evaluator:
         rest = tuple(a for a in inside.axes if a not in part.indices)
         peak = np.max(inside.array, axes, keepdims=True)
         peak = np.where(np.isfinite(peak), peak, 0)
-        total = np.log(np.sum(np.exp(inside.array - peak), axes)) + peak.squeeze(axes)
-        return Named(total, rest)
+        total = np.sum(np.exp(inside.array - peak), axes)
+        if self.rounding is not None:
+            total = self.rounding(total)
+        with np.errstate(divide="ignore"):  # log 0 is −∞: nothing but −∞ was added
+            return Named(np.log(total) + peak.squeeze(axes), rest)
 
     def _reduce(self, part: Reduce) -> Named:
         if part.word == "Σ" and part.condition is None:
             return self._sum(part)
         before = self.outside
-        # What leaves the result as it is counts for what is not there.
-        self.outside = neutral = {"max": -math.inf, "argmax": -math.inf, "Π": 1.0}.get(
-            part.word, math.inf if "min" in part.word else 0.0
-        )
+        self.outside = beyond = neutral(part.word)
         try:
             body = self.value(part.body)
         finally:
             self.outside = before
-        indices = part.indices if part.condition is None else self._bound_in(part.condition)
+        indices = bound_in(part)
         axes = tuple(dict.fromkeys((*body.axes, *indices)))
         array = np.broadcast_to(spread(body, axes), tuple(self._length(a, body) for a in axes))
         if part.condition is not None:
             condition = self.value(part.condition)
             axes = tuple(dict.fromkeys((*axes, *condition.axes)))
             array = np.where(
-                spread(condition, axes), spread(Named(array, axes[: array.ndim]), axes), neutral
+                spread(condition, axes), spread(Named(array, axes[: array.ndim]), axes), beyond
             )
         reduced = tuple(i for i, a in enumerate(axes) if a in indices)
         rest = tuple(a for a in axes if a not in indices)
@@ -364,12 +434,6 @@ class Evaluator:
         if axis in value.axes:
             return value.array.shape[value.axes.index(axis)]
         return self._size_of(axis)
-
-    def _bound_in(self, condition: Expression) -> tuple[str, ...]:
-        """The index that a condition is about: the name on its left."""
-        if isinstance(condition, Binary) and isinstance(condition.left, Name):
-            return (condition.left.name,)
-        raise FormulaError("a condition under Σ compares the index on its left, as in Σ_{k ≤ i}")
 
     def _sum(self, part: Reduce) -> Named:
         """Σ of a product, contracted as einsum does."""
@@ -399,8 +463,31 @@ class Evaluator:
         missing = [a for a in axes if number[a] not in present]
         for a in missing:
             arguments += [np.ones(sizes[a]), [number[a]]]
-        result = np.einsum(*arguments, [number[a] for a in rest], optimize=True)
-        return Named(result * scale, tuple(rest))
+        planned = math.prod(sizes.values()) > _PLANNED
+        result = np.einsum(*arguments, [number[a] for a in rest], optimize=planned)
+        return Named(result if scale == 1 else result * scale, tuple(rest))
+
+
+def neutral(word: str) -> float:
+    """What leaves a reduction as it is, and so counts for what is not there."""
+    beyond = {"max": -math.inf, "argmax": -math.inf, "min": math.inf, "argmin": math.inf, "Π": 1.0}
+    return beyond.get(word, 0.0)
+
+
+def bound_in(part: Reduce) -> tuple[str, ...]:
+    """The indices that a reduction goes over; of a condition, the name on its left."""
+    if part.condition is None:
+        return part.indices
+    if isinstance(part.condition, Binary) and isinstance(part.condition.left, Name):
+        return (part.condition.left.name,)
+    raise FormulaError("a condition under Σ compares the index on its left, as in Σ_{k ≤ i}")
+
+
+def _exponent(part: Expression) -> Expression | None:
+    """What e is raised to, where a part is such a power; 1 is e⁰."""
+    if isinstance(part, Call) and part.function == "exp":
+        return part.arguments[0]
+    return Number("0") if part == Number("1") else None
 
 
 def product(part: Expression) -> list[Expression]:
@@ -419,27 +506,17 @@ def spread(value: Named, axes: tuple[Axis, ...]) -> np.ndarray:
 
 def combine(function: Any, *values: Named) -> Named:
     """A function of several values, aligned by the names of their axes."""
-    axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
+    axes, arrays = values[0].axes, [v.array for v in values]
+    if any(v.axes != axes for v in values):
+        axes = tuple(dict.fromkeys(a for v in values for a in v.axes))
+        arrays = [spread(v, axes) for v in values]
     with np.errstate(all="ignore"):
-        return Named(function(*(spread(v, axes) for v in values)), axes)
-
-
-def walk(part: Expression) -> list[Expression]:
-    """Every part of an expression."""
-    found, stack = [], [part]
-    while stack:
-        current = stack.pop()
-        found.append(current)
-        for value in vars(current).values():
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, Expression):
-                    stack.append(item)
-    return found
+        return Named(function(*arrays), axes)
 
 
 def widest(array: np.ndarray) -> np.ndarray:
     """In float64, or complex128 where it is complex."""
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
 
 
 def _wide(value: Any) -> np.ndarray:

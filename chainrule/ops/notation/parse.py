@@ -25,7 +25,7 @@ class FormulaError(ValueError):
 
 
 _LETTER = r"[^\W\d_Σ²³]"
-_WORD = rf"{_LETTER}(?:[^\W²³Σ]|′)*"
+_WORD = rf"{_LETTER}(?:[^\W²³Σ]|[′\u0302])*"  # U+0302 is the hat of m̂
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
     r"|(?P<reduce>Σ|Π|(?:argmax|argmin|max|min)(?=_))"
@@ -98,7 +98,8 @@ class Parser:
         if self.tokens[start][0] == "name":
             target = self._atom()
             named = isinstance(target, (Subscript, Flat))
-            named = named or (isinstance(target, Name) and (target.name == "y" or ";" in self.text))
+            if isinstance(target, Name):
+                named = target.name == "y" or target.name.endswith("′") or ";" in self.text
             if named and self._take("="):
                 return Statement(target, self._expression())  # type: ignore[arg-type]
             self.at = start

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
 
 from chainrule.ops.notation.tree import (
     Binary,
     Call,
     Choice,
+    Datum,
     Expression,
     Flat,
     Name,
     Number,
     Reduce,
+    Rest,
     Size,
     Statement,
     Subscript,
+    Taken,
     Unary,
 )
 
@@ -26,13 +32,19 @@ _TIGHT = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "·": 6, "/": 6, "^": 9}
 _COMPARE, _CONDITIONAL, _NEGATIVE, _REDUCTION, _ATOM = 4, 0, 7, 6, 10
 
 
+def number(value: Any, digits: int = 4) -> str:
+    """A number to so many digits, with a true minus sign; −0 is 0."""
+    text = f"{value + 0.0:.{digits}g}" if isinstance(value, (float, np.floating)) else str(value)
+    return text.replace("-", "−")
+
+
 def tightness(part: Expression) -> int:
     """How tightly a part binds."""
     if isinstance(part, Binary):
         return _TIGHT.get(part.operator, _COMPARE)
     if isinstance(part, Unary):
         return _TIGHT["not"] if part.operator == "not" else _NEGATIVE
-    if isinstance(part, Choice):
+    if isinstance(part, (Choice, Taken)):
         return _CONDITIONAL
     return _REDUCTION if isinstance(part, Reduce) else _ATOM
 
@@ -47,8 +59,9 @@ def is_open(part: Expression) -> bool:
 class Writer:
     """Writes expressions; a subclass says how each part looks."""
 
-    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+    def __init__(self, names: Mapping[str, str] | None = None, digits: int = 4) -> None:
         self.names = dict(names or {})
+        self.digits = digits
 
     def write(self, part: Expression) -> str:
         return getattr(self, type(part).__name__.lower())(part)
@@ -56,7 +69,10 @@ class Writer:
     def inside(self, part: Expression, least: int) -> str:
         """A part in brackets if it binds less tightly than `least`."""
         text = self.write(part)
-        return text if tightness(part) >= least else self.brackets(text)
+        tight = tightness(part)
+        if isinstance(part, (Name, Subscript, Flat)) and "/" in self.names.get(part.name, ""):
+            tight = _TIGHT["/"]  # ∂L/∂w
+        return text if tight >= least else self.brackets(text)
 
     def brackets(self, text: str) -> str:
         return f"({text})"
@@ -104,7 +120,7 @@ class Plain(Writer):
         return f"{self.names.get(part.name, part.name)}⟨{part.index}⟩"
 
     def call(self, part: Call) -> str:
-        return f"{part.function}({', '.join(self.write(a) for a in part.arguments)})"
+        return f"{part.function}({', '.join(self.alone(a) for a in part.arguments)})"
 
     def unary(self, part: Unary) -> str:
         sign = "not " if part.operator == "not" else "−"
@@ -135,12 +151,83 @@ class Plain(Writer):
             below = part.indices[0] if len(part.indices) == 1 else f"{{{', '.join(part.indices)}}}"
         return f"{part.word}_{below} {self.inside(part.body, _REDUCTION)}"
 
+    def datum(self, part: Datum) -> str:
+        shown = self.datum_alone(part)
+        return self.brackets(shown) if number(part.value, self.digits).startswith("−") else shown
+
+    def datum_alone(self, part: Datum) -> str:
+        """A number where it needs no brackets."""
+        return number(part.value, self.digits)
+
+    def alone(self, part: Expression) -> str:
+        """A part that stands alone, as an argument of a function does."""
+        return self.datum_alone(part) if isinstance(part, Datum) else self.write(part)
+
+    def rest(self, part: Rest) -> str:
+        return f"[{part.count:,} more terms: {number(part.value, self.digits)}]"
+
+    def taken(self, part: Taken) -> str:
+        """The branch that is taken, and why."""
+        word = "as" if part.holds else "as not"
+        return f"{self.alone(part.value)}, {word} {self.write(part.condition)}"
+
 
 _GREEK = {
     "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon",
     "η": r"\eta", "λ": r"\lambda", "μ": r"\mu", "π": r"\pi", "ρ": r"\rho", "σ": r"\sigma",
     "τ": r"\tau", "φ": r"\varphi", "Φ": r"\Phi", "∞": r"\infty",
 }  # fmt: skip
+
+_SPECIAL = {
+    **{c: rf"\{c}" for c in "_%#&${}"}, "\\": r"\ensuremath{\backslash}", "~": r"\ensuremath{\sim}",
+    "^": r"\ensuremath{\wedge}",
+}  # fmt: skip
+_LOW_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+
+
+def latex_name(name: str) -> str:
+    """A name as LaTeX: digits at its end stand low, primes high; ∂L/∂w is a fraction.
+
+    >>> latex_name("z1′"), latex_name("∂L/∂2.weight"), latex_name("δa1")
+    ("z_{1}'", '\\\\frac{\\\\partial L}{\\\\partial \\\\mathrm{2.weight}}', '\\\\delta_{a_{1}}')
+    """
+    if name.startswith("∂L/∂"):
+        return rf"\frac{{\partial L}}{{\partial {latex_name(name[4:])}}}"
+    if name.startswith("δ") and len(name) > 1:
+        return rf"\delta_{{{latex_name(name[1:])}}}"
+    if of := re.fullmatch(r"(.+?)\((.+)\)", name):  # m̂(2.weight): the m̂ of a parameter
+        return rf"{latex_name(of[1])}\left({latex_name(of[2])}\right)"
+    if "\u0302" in name:
+        return rf"\hat{{{latex_name(name.replace(chr(0x302), ''))}}}"
+    name = name.translate(_LOW_DIGITS)
+    found = re.fullmatch(r"(.*?)(\d*)(′*)(?:⁽([⁰¹²³⁴-⁹]+)⁾)?(²?)", name, re.DOTALL)
+    assert found is not None
+    head, tail, primes, times, square = found.groups()
+    head = head.rstrip("_")
+    letters = [_GREEK.get(c) or _SPECIAL.get(c, c) for c in head]
+    text = "".join(letters)
+    if " " in head:
+        inside = (
+            rf"\ensuremath{{{x}}}" if c in _GREEK else x for c, x in zip(head, letters, strict=True)
+        )
+        text = rf"\text{{{''.join(inside)}}}"
+    elif len(head) > 1:
+        text = rf"\mathrm{{{text}}}"
+    text += f"_{{{tail}}}" if tail and head else tail
+    power = "2" if square else f"({times.translate(_LOWERED)})" if times else ""
+    return text + "'" * len(primes) + (f"^{{{power}}}" if power else "")
+
+
+_LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+
+
+def _starts_with_number(part: Expression) -> bool:
+    """Whether a factor is, or begins with, a number: behind another, 2 3 would be read as 23."""
+    if isinstance(part, Number):
+        return True
+    while isinstance(part, Binary):
+        part = part.left
+    return isinstance(part, Datum)
 
 
 class Latex(Plain):
@@ -156,18 +243,7 @@ class Latex(Plain):
         return rf"\left({text}\right)"
 
     def _symbol(self, name: str) -> str:
-        shown = self.names.get(name, name)
-        square = shown.endswith("²")
-        core = shown.removesuffix("²").rstrip("′")
-        primes = "'" * shown.count("′")
-        head = core.rstrip("0123456789")
-        tail = core[len(head) :]
-        head = head.rstrip("_")
-        text = "".join(_GREEK.get(c, c) for c in head)
-        if len(head) > 1:
-            text = r"\mathrm{" + text.replace("_", r"\_") + "}"
-        text += f"_{{{tail}}}" if tail and head else tail
-        return text + primes + ("^{2}" if square else "")
+        return latex_name(self.names.get(name, name))
 
     def name(self, part: Name) -> str:
         return self._symbol(part.name)
@@ -183,12 +259,13 @@ class Latex(Plain):
         return rf"{self._symbol(part.name)}\langle {part.index} \rangle"
 
     def call(self, part: Call) -> str:
-        inside = ", ".join(self.write(a) for a in part.arguments)
+        inside = ", ".join(self.alone(a) for a in part.arguments)
         if part.function in ("√", "sqrt"):
             return rf"\sqrt{{{inside}}}"
         if part.function == "abs":
             return rf"\left\lvert {inside} \right\rvert"
-        return rf"\operatorname{{{part.function}}}\left({inside}\right)"
+        name = part.function.replace("_", r"\_")
+        return rf"\operatorname{{{name}}}\left({inside}\right)"
 
     def unary(self, part: Unary) -> str:
         sign = r"\lnot " if part.operator == "not" else "-"
@@ -202,7 +279,8 @@ class Latex(Plain):
             return f"{{{self.inside(part.left, _ATOM)}}}^{{{self.write(part.right)}}}"
         left = self.left_of(part)
         right = self.inside(part.right, tight + 1 if part.operator != "·" else tight)
-        return left + self._OPERATORS[part.operator] + right
+        dotted = part.operator == "·" and _starts_with_number(part.right)
+        return left + (r" \cdot " if dotted else self._OPERATORS[part.operator]) + right
 
     def choice(self, part: Choice) -> str:
         rows = rf"{self.write(part.then)} & {self.write(part.condition)} \\ "
@@ -216,6 +294,18 @@ class Latex(Plain):
         if part.condition is not None:
             below = self.write(part.condition)
         return f"{sign}_{{{below}}} {self.inside(part.body, _REDUCTION)}"
+
+    def datum_alone(self, part: Datum) -> str:
+        return number(part.value, self.digits).replace("−", "-")
+
+    def rest(self, part: Rest) -> str:
+        shown = number(part.value, self.digits).replace("−", "-")
+        return rf"\underbrace{{{shown}}}_{{\text{{{part.count:,} more terms}}}}"
+
+    def taken(self, part: Taken) -> str:
+        word = "as" if part.holds else "as not"
+        condition = self.write(part.condition)
+        return rf"{self.write(part.value)} \quad\text{{{word} }} {condition}"
 
 
 class MathML(Plain):
@@ -254,7 +344,7 @@ class MathML(Plain):
         return f"<mrow>{self._symbol(part.name)}<mo>⟨</mo><mi>{part.index}</mi><mo>⟩</mo></mrow>"
 
     def call(self, part: Call) -> str:
-        inside = "<mo>,</mo>".join(self.write(a) for a in part.arguments)
+        inside = "<mo>,</mo>".join(self.alone(a) for a in part.arguments)
         if part.function in ("√", "sqrt"):
             return f"<msqrt>{inside}</msqrt>"
         if part.function == "abs":
@@ -282,7 +372,7 @@ class MathML(Plain):
         def row(value: str, condition: str) -> str:
             return f"<mtr><mtd>{value}</mtd><mtd>{condition}</mtd></mtr>"
 
-        first = row(self.write(part.then), f"<mtext>if </mtext>{self.write(part.condition)}")
+        first = row(self.write(part.then), f"<mtext>if&#160;</mtext>{self.write(part.condition)}")
         second = row(self.write(part.otherwise), "<mtext>else</mtext>")
         return f"<mrow><mo>{{</mo><mtable>{first}{second}</mtable></mrow>"
 
@@ -294,6 +384,26 @@ class MathML(Plain):
         tag = "mo" if part.word in "ΣΠ" else "mi"
         body = self.inside(part.body, _REDUCTION)
         return f"<mrow><munder><{tag}>{sign}</{tag}><mrow>{below}</mrow></munder>{body}</mrow>"
+
+    def datum_alone(self, part: Datum) -> str:
+        shown = number(part.value, self.digits)
+        if not part.name:
+            return f"<mn>{shown}</mn>"
+        name = quoteattr(self.names.get(part.name, part.name))
+        return f'<mn data-of={name} data-at="{part.position}">{shown}</mn>'
+
+    def rest(self, part: Rest) -> str:
+        return (
+            f"<mrow><mo>[</mo><mtext>{part.count:,} more terms:&#160;</mtext>"
+            f"<mn>{number(part.value, self.digits)}</mn><mo>]</mo></mrow>"
+        )
+
+    def taken(self, part: Taken) -> str:
+        word = "as" if part.holds else "as not"
+        return (
+            f"<mrow>{self.write(part.value)}<mtext>, {word}&#160;</mtext>"
+            f"{self.write(part.condition)}</mrow>"
+        )
 
 
 _MATH = '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"><mrow>'

@@ -1,0 +1,1 @@
+"""What is often got wrong, beside the right rule."""

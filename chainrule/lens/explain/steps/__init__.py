@@ -1,0 +1,1 @@
+"""The steps of a derivation: forward, backward, update, each with its checks."""
