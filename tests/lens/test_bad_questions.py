@@ -1,5 +1,6 @@
 """Odd input to `explain`: a clear error, or an explanation that is right."""
 
+import functools
 import subprocess
 import sys
 
@@ -177,3 +178,21 @@ def test_a_compiled_module_is_explained_as_the_module():
 def test_files_without_a_known_ending_are_refused(explanation, path):
     with pytest.raises(DataError, match="a derivation is saved as"):
         explanation.save(path, kind=".html" if path in ("", ".") else "")
+
+
+@pytest.mark.parametrize("logits", [[800.0, 801.0, 802.0], [-900.0, -901.0, -905.0]])
+def test_a_softmax_whose_sum_is_no_floating_point_number(logits, tmp_path):
+    found = cr.explain(nn.softmax, np.array([logits]))
+    assert found.verified
+    shifted = np.exp(np.array(logits) - max(logits))
+    assert found.steps[-1].value[0] == pytest.approx(shifted / shifted.sum())
+    proof = found.save(tmp_path / "proof.py")
+    done = subprocess.run([sys.executable, "-I", str(proof)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loss_that_is_no_single_number_says_why_there_is_no_backward_pass():
+    loss = functools.partial(nn.cross_entropy, reduction="none")
+    found = cr.explain(network(), X, Y, loss=loss)
+    (step,) = found.part("Backward pass").steps
+    assert "starts at one real number" in step.notes[0]

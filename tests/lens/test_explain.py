@@ -117,3 +117,23 @@ def test_convolutions_and_attention_are_explained():
 def test_nothing_to_explain():
     with pytest.raises(cr.ChainruleError, match="no operation of chainrule led to it"):
         cr.explain(lambda x: 3.0, X)
+
+
+def test_a_model_of_several_inputs():
+    class Both(nn.Module):
+        def __init__(self):
+            self.left, self.right = nn.Linear(3, 2), nn.Linear(4, 2)
+
+        def forward(self, a, b):
+            return self.left(a) * cr.sigmoid(self.right(b))
+
+    cr.seed(0)
+    model, rng = Both(), np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 3)), rng.normal(size=(5, 4))
+    found = cr.explain(model, (a, b), np.array([0, 1, 1, 0, 1]), loss=nn.cross_entropy)
+    assert found.verified, found.verdict()
+    assert "x1 (5, 3), x2 (5, 4) → Both" in found.text("black box")
+    assert found.steps[0].operands == ("x1", "left.weight", "left.bias")
+    assert found.weight("right.weight[1, 2]").verified
+    assert "x2" in found.html()
+    assert found.shapes().verified

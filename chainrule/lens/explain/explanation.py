@@ -137,7 +137,8 @@ def explain(
 
     Args:
         model: a module, or any function of tensors.
-        x: its input, (n, …). Floating-point data is cast to the parameters' dtype, y too.
+        x: its input, (n, …); a tuple of arrays where the model takes several. Floating-point data
+            is cast to the parameters' dtype, y too.
         y: the target, in the form that `loss` takes.
         loss: a function (output, target) -> tensor, such as `nn.cross_entropy`. Where it gives a
             single number, the backward pass is explained, too.
@@ -166,6 +167,7 @@ def explain(
     sections = (*forward_sections(recorded), *([back] if back is not None else []))
     if optimizer is not None:
         sections = (*sections, update_section(recorded, optimizer))
-    shape = recorded.given["x"].shape
-    title = f"{type(model).__name__} on an input of shape {shape}"
+    shapes = [recorded.given[name].shape for name in recorded.inputs]
+    what = "an input of shape" if len(shapes) == 1 else "inputs of the shapes"
+    title = f"{type(model).__name__} on {what} {', '.join(map(str, shapes))}"
     return Explanation(title, sections, recorded.given, recorded=recorded, optimizer=optimizer)

@@ -45,12 +45,17 @@ class Recorded:
     result: Node
     loss: Callable[..., Any] | None
     training: bool
-    arguments: tuple[Any, Any] = field(default=(None, None), repr=False)
-    """The input and the target, as tensors."""
+    arguments: tuple[tuple[Tensor, ...], Tensor | None] = field(default=((), None), repr=False)
+    """The inputs, and the target."""
     draws: Draws = field(default_factory=Draws, repr=False)
     """What was drawn at random, so that the network can be run again with the same."""
     assumptions: list[Assumption] = field(default_factory=list, repr=False)
     """The losses that ran, and which distribution each is the likelihood of."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the inputs are called."""
+        return input_names(self.arguments[0])
 
     def name(self, node: Node) -> str:
         """What a node's value is called."""
@@ -158,9 +163,16 @@ def record(
     if loss is not None and y is None:
         raise DataError("a loss compares with a target: give explain the y, too")
     parameters = _named(model, "named_parameters")
-    source = _cast(as_operand(x), parameters)
+    several = isinstance(x, tuple) and all(isinstance(part, (Tensor, np.ndarray)) for part in x)
+    sources = (
+        tuple(_cast(as_operand(part), parameters) for part in x)
+        if several
+        else (_cast(as_operand(x), parameters),)
+    )
     target = None if y is None else _cast(as_operand(y), parameters)
-    given: dict[str, Any] = {"x": source._value}
+    given: dict[str, Any] = {
+        name: source._value for name, source in zip(input_names(sources), sources, strict=True)
+    }
     for name, tensor in (parameters | _named(model, "named_buffers")).items():
         given[name] = tensor._value
     for name, other in (names or {}).items():
@@ -172,7 +184,7 @@ def record(
         draws.recorded(),
         noted() as assumptions,
     ):
-        output = result = model(source)
+        output = result = model(*sources)
         if loss is not None:
             assert target is not None
             given["y"] = target._value
@@ -199,8 +211,15 @@ def record(
     return Recorded(
         model, nodes, called, given, parameters,
         output._node if isinstance(output, Tensor) else None,
-        result._node, loss, training, (source, target), draws, assumptions,
+        result._node, loss, training, (sources, target), draws, assumptions,
     )  # fmt: skip
+
+
+def input_names(sources: tuple[Tensor, ...]) -> tuple[str, ...]:
+    """x, or x1, x2, … of a model with several inputs."""
+    if len(sources) == 1:
+        return ("x",)
+    return tuple(f"x{i}" for i in range(1, len(sources) + 1))
 
 
 def _cast(tensor: Tensor, parameters: dict[str, Tensor]) -> Tensor:

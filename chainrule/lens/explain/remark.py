@@ -20,17 +20,19 @@ class Remark:
         numbers: what stands there.
         again: the same numbers from the step's value, by another route.
         bound: how far the two may lie apart, in units of the number where it is larger than 1.
+        digits: how many are written of a number.
     """
 
     text: str
     numbers: tuple[float, ...]
     again: Callable[[np.ndarray], Sequence[float]]
     bound: float = 1e-9
+    digits: int = 4
 
     @property
     def written(self) -> str:
         """The sentence."""
-        return self.text.format(*(number(value) for value in self.numbers))
+        return self.text.format(*(number(value, self.digits) for value in self.numbers))
 
     def check(self, step: Step) -> Check:
         """That the sentence stands in the step, and that its numbers are right."""

@@ -363,6 +363,10 @@ class Evaluator:
         left, right = self.value(part.left), self.value(part.right)
         if part.operator == "^":
             left = Named(widest(left.array), left.axes)
+        terms = softmax_terms(part) if part.operator == "/" else None
+        if terms is not None and not (np.isfinite(right.array) & (right.array != 0)).all():
+            exponent, total = terms
+            return self.value(Call("exp", (Binary("-", exponent, Call("log", (total,))),)))
         return combine(_BINARY[part.operator], left, right)
 
     def _choice(self, part: Choice) -> Named:
@@ -502,6 +506,20 @@ def spread(value: Named, axes: tuple[Axis, ...]) -> np.ndarray:
     order = [value.axes.index(a) for a in axes if a in value.axes]
     array = value.array.transpose(order)
     return array[tuple(slice(None) if a in value.axes else None for a in axes)]
+
+
+def softmax_terms(part: Binary) -> tuple[Expression, Reduce] | None:
+    """(a, Σ exp b) of exp(a) / Σ exp b, which is exp(a − log Σ exp b) where the sum is no
+    floating-point number."""
+    left, right = part.left, part.right
+    if not isinstance(left, Call) or left.function != "exp" or not isinstance(right, Reduce):
+        return None
+    body = right.body
+    if right.word != "Σ" or right.condition is not None:
+        return None
+    if not isinstance(body, Call) or body.function != "exp":
+        return None
+    return left.arguments[0], right
 
 
 def combine(function: Any, *values: Named) -> Named:

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ops.notation.evaluate import Axis, Evaluator, Named, bound_in, neutral
+from chainrule.ops.notation.evaluate import (
+    Axis,
+    Evaluator,
+    Named,
+    bound_in,
+    neutral,
+    softmax_terms,
+)
 from chainrule.ops.notation.substitute import Origin, fixed_by, positions_in
 from chainrule.ops.notation.tree import (
     Binary,
@@ -132,6 +139,7 @@ class _Scope:
         if isinstance(part, Unary):
             return Unary(part.operator, self.write(part.operand, at, outside))
         if isinstance(part, Binary):
+            part = self._in_range(part, at)
             left, right = (self.write(p, at, outside) for p in (part.left, part.right))
             return Binary(part.operator, left, right)
         if isinstance(part, Call):
@@ -145,6 +153,19 @@ class _Scope:
             part.word,
             tuple(self.write(part.body, {**at, **here}, outside) for here in self._at(part, at)),
         )
+
+    def _in_range(self, part: Binary, at: Mapping[Axis, int]) -> Binary:
+        """exp(a) / Σ exp b with the largest b taken from all exponents, where the sum is no
+        floating-point number by itself."""
+        terms = softmax_terms(part) if part.operator == "/" else None
+        if terms is None or 0 < self._pick(part.right, at, 0.0)[0] < math.inf:
+            return part
+        exponent, total = terms
+        assert isinstance(total.body, Call)
+        (other,) = total.body.arguments
+        peak = Reduce("max", total.indices, None, other)
+        above, below = (Call("exp", (Binary("-", e, peak),)) for e in (exponent, other))
+        return Binary("/", above, Reduce("Σ", total.indices, None, below))
 
     def _branch(self, part: Expression, at: Mapping[Axis, int], outside: float) -> Expression:
         """A part of a choice; NaN in the place of an array where a number was chosen, for there is

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ops.notation.evaluate import Evaluator, Named, product, spread
+from chainrule.ops.notation.evaluate import Evaluator, Named, product, softmax_terms, spread
 from chainrule.ops.notation.needed import needed
 from chainrule.ops.notation.render import Latex, MathML, Plain, number
 from chainrule.ops.notation.tree import (
@@ -287,7 +287,9 @@ class _Substituted:
         if isinstance(part, Unary):
             return Unary(part.operator, self.write(part.operand))
         if isinstance(part, Binary):
-            return Binary(part.operator, self.write(part.left), self.write(part.right))
+            return self._shifted_quotient(part) or Binary(
+                part.operator, self.write(part.left), self.write(part.right)
+            )
         if isinstance(part, Call):
             return self._shifted(part) or Call(
                 part.function, tuple(self.write(a) for a in part.arguments)
@@ -314,6 +316,14 @@ class _Substituted:
             return None
         rest = np.exp(self.evaluator.value(part).array - peak)
         return Binary("+", Datum(_plain(peak)), Call("log", (Datum(_plain(rest)),)))
+
+    def _shifted_quotient(self, part: Binary) -> Expression | None:
+        """exp(a) / Σ exp b as exp(a − log Σ exp b), where the sum is no floating-point number."""
+        terms = softmax_terms(part) if part.operator == "/" else None
+        if terms is None or 0 < self.evaluator.value(terms[1]).array < np.inf:
+            return None
+        logarithm = self.evaluator.value(Call("log", (terms[1],))).array
+        return Call("exp", (Binary("-", self.write(terms[0]), Datum(_plain(logarithm))),))
 
     def _element(self, part: Any) -> tuple[Named, Named]:
         """(the value, its position in its operand; nothing where it is not an operand's)."""

@@ -17,6 +17,7 @@ from chainrule.lens.explain.remark import Remark, quoted, remarked
 from chainrule.lens.explain.statement import Recomputed, SumsTo, stated
 from chainrule.places import show
 from chainrule.tensor.graph import Node
+from chainrule.tensor.tensor import Tensor
 
 SHOWN = 5
 """How many keys are written out, and of how many queries it is told."""
@@ -92,7 +93,7 @@ class _View:
     ) -> None:
         self.attention = attention
         *lead, self.queries, self.keys = attention.scores.shape
-        heads, rows = _heads_and_rows(lead, attention.recorded.given["x"])
+        heads, rows = _heads_and_rows(lead, attention.recorded.arguments[0][0])
         self.head = _index(head, heads, "head")
         self.position = _index(position, self.queries, "position")
         self.row = _index(row, rows, "row")
@@ -369,7 +370,7 @@ def _eps(value: np.ndarray) -> float:
     return float(np.finfo(value.dtype).eps)
 
 
-def _heads_and_rows(lead: Sequence[int], x: np.ndarray) -> tuple[int, int]:
+def _heads_and_rows(lead: Sequence[int], x: Tensor) -> tuple[int, int]:
     """How many heads and examples the axes before (L, S) stand for.
 
     Of two or more the last is the heads. One alone is the examples, if the input has as many.

@@ -42,12 +42,13 @@ class Moved:
         model = recorded.model
         names = [*recorded.parameters, *(name for name, _ in model.named_buffers())]
         cells = {name: _wide(recorded.given[name]) for name in names}
-        x, y = recorded.arguments
-        return cells, _wide(x.numpy()), None if y is None else _wide(y.numpy())
+        inputs, y = recorded.arguments
+        wide = tuple(_wide(x.numpy()) for x in inputs)
+        return cells, wide, None if y is None else _wide(y.numpy())
 
     def loss(self, change: Any) -> Tensor:
         """L with the weight moved by a number, or by a tensor through which derivatives flow."""
-        cells, x, y = self._given
+        cells, inputs, y = self._given
         unit = np.zeros(self.recorded.parameters[self.parameter].shape)
         unit[self.index] = 1
         cells = {**cells, self.parameter: cells[self.parameter] + Tensor(unit) * change}
@@ -56,7 +57,7 @@ class Moved:
             undisturbed(recorded.model, training=recorded.training),
             recorded.draws.replayed(),
         ):
-            output = functional_call(recorded.model, cells, x)
+            output = functional_call(recorded.model, cells, inputs)
             return output if recorded.loss is None else recorded.loss(output, y)
 
     def at(self, change: float) -> float:

@@ -39,7 +39,7 @@ def backward_section(recorded: Recorded) -> Section | None:
     A quantity that is used several times has a step for each path, and then their sum.
     """
     if recorded.result.shape != () or recorded.result.dtype.kind not in "fV":
-        return None
+        return None if recorded.loss is None else _not_begun(recorded)
     finite = bool(np.isfinite(recorded.result.value.astype(np.float64)))  # type: ignore[union-attr]
     if not finite or any(breaks(node) for node in recorded.nodes):
         return None
@@ -55,6 +55,17 @@ def backward_section(recorded: Recorded) -> Section | None:
     flow = _flow(recorded)
     parts = (_seed(recorded), *grouped(steps), *ends, *([flow] if flow is not None else []))
     return Section("Backward pass", parts)
+
+
+def _not_begun(recorded: Recorded) -> Section:
+    """Why there is no backward pass from a loss that is no single number."""
+    result = recorded.result
+    note = (
+        f"the loss has the shape {result.shape} and is {result.dtype}; a backward pass starts at "
+        "one real number. Take the loss's mean or sum, as its reduction= does."
+    )
+    step = Step("∂L", "no backward pass", rule="a derivative of one number", notes=(note,))
+    return Section("Backward pass", (step,))
 
 
 def gradient_name(recorded: Recorded, node: Node) -> str:

@@ -52,7 +52,9 @@ def _of_label(node: Node, logits: np.ndarray, label: int, row: int, several: boo
         return math.exp(-loss), math.exp(-loss), loss
 
     text = start + "the probability {}; −log {} = {}"
-    return Remark(text, (p, p, -math.log(p)), again, bound)
+    # Near 1 a probability is written with more digits: its logarithm is about p − 1.
+    digits = 4 if not p >= 0.9 else min(15, 4 + math.ceil(-math.log10(max(1 - p, 1e-15))))
+    return Remark(text, (p, p, -math.log(p)), again, bound, digits)
 
 
 def _normalised(node: Node) -> tuple[Remark, ...]:

@@ -91,12 +91,12 @@ def first_iteration(
     group = copied.param_groups[0]
     group["max_iter"] = 1
     flat = [gradients.get(p, np.zeros(p.shape, p.dtype)) for p in optimizer._all()]
-    x, y = recorded.arguments
+    inputs, y = recorded.arguments
 
     def closure() -> Any:
         if copied._evaluations != evaluations:  # a point of the line search
             with undisturbed(model, training=recorded.training):
-                output = model(x)
+                output = model(*inputs)
                 loss = output if recorded.loss is None else recorded.loss(output, y)
                 loss.backward()
             return loss

@@ -105,7 +105,8 @@ class _Page:
         ends = [recorded.output or recorded.result]
         if recorded.loss is not None and recorded.result is not ends[0]:
             ends.append(recorded.result)
-        boxes = [self._end("x"), f"<b>{escape(type(recorded.model).__name__)}</b>"]
+        inputs = ", ".join(self._end(name) for name in recorded.inputs)
+        boxes = [inputs, f"<b>{escape(type(recorded.model).__name__)}</b>"]
         boxes += [self._end(recorded.name(node)) for node in ends]
         return f"<p class=flow>{' <i>→</i> '.join(boxes)}</p>"
 

@@ -118,7 +118,8 @@ def black_box(derivation: Derivation) -> tuple[str, ...]:
     output = "" if recorded.output is None else recorded.name(recorded.output)
     if output:
         name = getattr(recorded.model, "__name__", type(recorded.model).__name__)
-        found.append(f"{shapes.of('x')} → {name} → {shapes.of(output)}")
+        inputs = ", ".join(shapes.of(x) for x in recorded.inputs)
+        found.append(f"{inputs} → {name} → {shapes.of(output)}")
     result = recorded.name(recorded.result)
     if recorded.loss is not None:
         name = getattr(recorded.loss, "__name__", type(recorded.loss).__name__)
