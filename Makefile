@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fuzz test-oracles conformance bench index docs-compile \
+.PHONY: demo test fuzz test-oracles conformance bench index docs-compile docs-diagnose \
         docs-outputs
 
 # Train a network on the digits data.
@@ -47,6 +47,10 @@ index: .venv/dev.stamp
 # Write the forms that docs/compile.md shows, by running its step.
 docs-compile: .venv/dev.stamp
 	$(BIN)/python tools/compile_page.py
+
+# Write the table of rules in docs/diagnose.md from the rules.
+docs-diagnose: .venv/dev.stamp
+	$(BIN)/python tools/diagnose_page.py
 
 # Write what the sessions of these pages print, by running them.
 PAGES ?= docs/math/*.md

@@ -52,6 +52,7 @@ from chainrule.calculus import custom_derivative as custom_derivative
 from chainrule.calculus.derive import derive as derive
 from chainrule.tensor.nonfinite import detect_nonfinite as detect_nonfinite
 from chainrule.ops.matrix_parts import diag as diag
+from chainrule.lens.diagnose import diagnose as diagnose
 from chainrule.ops.linear_algebra import dot as dot
 from chainrule.ops.random import dropout as dropout
 from chainrule.ops.dropping import dropout1d as dropout1d
@@ -173,6 +174,7 @@ from chainrule.calculus import value_and_grad as value_and_grad
 from chainrule.calculus import vjp as vjp
 from chainrule.calculus import vmap as vmap
 from chainrule.ops.cutting import vstack as vstack
+from chainrule.lens.diagnose.watch import watch as watch
 from chainrule.tensor.creation import zeros as zeros
 from chainrule.tensor.creation import zeros_like as zeros_like
 

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": CORE,
     "nn": CORE | {"probability"},
     "interop": {"tensor", "ops", "nn"},
-    "train": CORE | MIDDLE,
+    "train": CORE | MIDDLE | {"lens"},
     "lens": CORE | MIDDLE,
     "cli": CORE | MIDDLE | TOP | {"chainrule"},
     "studio": CORE | MIDDLE | TOP | {"chainrule"},

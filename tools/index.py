@@ -51,6 +51,8 @@ OTHERS = {
     "chainrule.nn.summary": ["summary"],
     "chainrule.train": ["Classifier", "Regressor", "fit"],
     "chainrule.lens.explain": ["explain"],
+    "chainrule.lens.diagnose": ["diagnose"],
+    "chainrule.lens.diagnose.watch": ["watch"],
 }  # fmt: skip
 MODULES = [
     "nn", "optim", "probability", "data", "train", "random", "linalg", "fft", "special",

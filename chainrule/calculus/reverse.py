@@ -214,6 +214,8 @@ def backward(
             "x.requires_grad = True before computing."
         )
     seed = _seed(self, gradient)
+    if debug.watchers:
+        debug.watched("going_back", self)
     keep = create_graph or state.depth == FULL or (self._value is None and state.tracer is None)
     _walk(
         ancestors([node])[::-1],

@@ -89,8 +89,26 @@ def fit(
 
 
 @command
-def demo(out: Out = None, seed: Seed = 0) -> None:
+def demo(
+    out: Out = None,
+    seed: Seed = 0,
+    broken: Annotated[
+        str | None,
+        typer.Option(help="Write a script that trains badly, to be diagnosed; or `list`."),
+    ] = None,
+) -> None:
     """Train on the handwritten digits that ship with scikit-learn, and test on digits not seen."""
+    if broken is not None:
+        from chainrule.cli.broken import BROKEN, write_broken
+
+        if broken == "list":
+            for name, case in BROKEN.items():
+                print(f"{name:24}{case.see}")
+            return
+        path = write_broken(broken)
+        print(f"{path} written: a script that trains a network on digits.\n{BROKEN[broken].see}")
+        print(f"\nsee it:  python {path}\nask why:  chainrule diagnose {path}")
+        return
     import tempfile
 
     from chainrule.cli.digits import write_digits
@@ -235,6 +253,90 @@ def explain(
         console.print(shown, soft_wrap=not console.is_terminal)
     if not derivation.verified:
         raise typer.Exit(1)
+
+
+@command
+def diagnose(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|SCRIPT.py]",
+            help="A run folder, by default the newest in runs/; or a script, run unchanged.",
+        ),
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGS]", help="What the script is given.")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="The time for trying remedies: 60s, 2m; 0 tries none.")
+    ] = "60s",
+    trials: Annotated[
+        bool, typer.Option("--trials/--no-trials", help="Whether remedies are tried.")
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Status 1 where something is wrong.")
+    ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write the mended run beside the run: RUN-fixed.")
+    ] = False,
+    advise: Annotated[
+        bool,
+        typer.Option("--advise", help="Try other widths, depths, rates, … as long as the budget."),
+    ] = False,
+    seed: Seed = 0,
+    rule: Annotated[
+        list[Path] | None, typer.Option(help="A file with rules of your own; may be repeated.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the data.")] = None,
+) -> None:
+    """Say why a network does not learn, what to change, and whether the change works."""
+    from rich.console import Console
+
+    from chainrule.cli.diagnosing import diagnose_subject, mended, seconds_of, subject_of
+    from chainrule.errors import DataError
+
+    path = subject_of(subject)
+    if (fix or advise) and path.is_file():
+        raise DataError(
+            "--fix and --advise are for runs; of a script, the report says what to change"
+        )
+    found = diagnose_subject(
+        path,
+        budget=seconds_of(budget) if trials else 0.0,
+        seed=seed,
+        rules=rule or (),
+        arguments=arguments or (),
+    )
+    if advise:
+        found.advise(seconds_of(budget))
+    for kind, file in ((".html", html), (".json", json)):
+        if file is not None:
+            print(f"{found.save(file, kind)} written")
+    # Text of the user's is shown as it is: brackets are no markup.
+    console = Console(highlight=False, markup=False)
+    console.print(found, soft_wrap=not console.is_terminal)
+    if fix:
+        from chainrule.train import read_run
+
+        before = read_run(path)
+        after, done = mended(before, found)
+        print("\n".join(["", "changed:", *(f"  {line}" for line in done)]))
+        print(f"before: test {before.scores[0]}\nafter:  test {after.scores[0]}, in {after.folder}")
+    if strict and not found.healthy:
+        raise typer.Exit(1)
+
+
+@command
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds run folders.")] = Path(
+        "runs"
+    ),
+) -> None:
+    """List runs, the newest first: their scores, and what was measured while they trained."""
+    from chainrule.cli.running import listed
+
+    print(listed(folder))
 
 
 @command

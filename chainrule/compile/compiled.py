@@ -122,6 +122,8 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if debug.watchers:
+            debug.watched("entering", self)
         if state.tracer is not None or state.depth == FULL or debug.step_by_step:
             return self.__wrapped__(*args, **kwargs)
         key: list[Any] = [state.depth == OFF]
@@ -136,12 +138,21 @@ class Compiled:
             tensors.append(arg)
         else:
             if not kwargs:
-                return self._find(tuple(key), tensors, args, kwargs).run(tensors)
+                found = self._find(tuple(key), tensors, args, kwargs)
+                return self._run(found, tensors, args, kwargs)
         described, tensors = _describe(args, kwargs)
         if any(t._value is None for t in tensors):
             return self.__wrapped__(*args, **kwargs)
         key = [state.depth == OFF, *described]
-        return self._find(tuple(key), tensors, args, kwargs).run(tensors)
+        return self._run(self._find(tuple(key), tensors, args, kwargs), tensors, args, kwargs)
+
+    def _run(self, found: Specialisation, tensors: list[Tensor], args: tuple, kwargs: dict) -> Any:
+        if not debug.watchers:
+            return found.run(tensors)
+        debug.watched("running", self, found.traced, args, kwargs)
+        result = found.run(tensors)
+        debug.watched("ran", found.traced, tensors, result)
+        return result
 
     def _find(self, key: tuple, tensors: list[Tensor], args: tuple, kwargs: dict) -> Specialisation:
         """The specialisation for a call: the one that served last if its guards hold."""

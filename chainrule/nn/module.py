@@ -123,6 +123,8 @@ class Module:
         state.scope = Scope(self, outer)
         if state.tracer is not None:
             state.tracer.saw(self)
+        if debug.watchers:
+            debug.watched("calling", state.scope)
         try:
             if state.quiet:
                 result = self.forward(*args, **kwargs)
@@ -131,6 +133,8 @@ class Module:
                     result = self.forward(*args, **kwargs)
             if debug.observers:
                 debug.tell_call(state.scope, args, result)
+            if debug.watchers:
+                debug.watched("called", state.scope, args, result)
             return result
         except ChainruleError as error:
             if getattr(error, "located", False):

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import CheckpointError, CompileError, DTypeError, GradientError
 from chainrule.optim.recording import Group, record
-from chainrule.tensor import dtypes
+from chainrule.tensor import debug, dtypes
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.graph import OFF, changed, quiet, recording, state
 from chainrule.tensor.locate import Explained
@@ -213,7 +213,11 @@ class Optimizer(Explained):
             found = record(self, state.tracer, count)
         else:
             changed()
+            if debug.watchers:
+                debug.watched("stepping", self)
             found = self._step(count)
+            if debug.watchers:
+                debug.watched("stepped", self)
         if not found:
             raise GradientError(
                 "no parameter has a gradient. Call loss.backward() before step(); does the loss "
@@ -408,6 +412,8 @@ class Optimizer(Explained):
                 state.tracer.touch(p)
             p._grad = None
         changed()
+        if debug.watchers:
+            debug.watched("cleared", self)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of options and running values, laid out as PyTorch's, arrays as NumPy's."""

@@ -52,7 +52,42 @@ class Observer:
         """A module was called, and gave a result."""
 
 
+class Watcher:
+    """Somebody who follows a training loop: told a few times a step, not at each operation."""
+
+    def calling(self, scope: Scope) -> None:
+        """A module is about to be called."""
+
+    def tracing(self, scope: Scope) -> None:
+        """A module is called by a function that is being traced, to be compiled."""
+
+    def called(self, scope: Scope, args: tuple, result: Any) -> None:
+        """A module was called, and gave a result."""
+
+    def going_back(self, loss: Any) -> None:
+        """`backward()` is about to go through what made `loss`."""
+
+    def stepping(self, optimizer: Any) -> None:
+        """An optimiser is about to apply the gradients."""
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimiser applied them."""
+
+    def cleared(self, optimizer: Any) -> None:
+        """An optimiser forgot the gradients."""
+
+    def entering(self, function: Any) -> None:
+        """A compiled function is called; at full recording it will run operation by operation."""
+
+    def running(self, function: Any, traced: Any, args: tuple, kwargs: dict) -> None:
+        """A compiled function is about to run natively."""
+
+    def ran(self, traced: Any, tensors: Sequence[Any], result: Any) -> None:
+        """A compiled function ran natively: what it was given, and gave."""
+
+
 observers: tuple[Observer, ...] = ()
+watchers: tuple[Watcher, ...] = ()
 of: Node | None = None
 """The node whose derivative is being computed, in a backward pass."""
 step_by_step = False
@@ -113,6 +148,18 @@ def tell_call(scope: Scope, args: tuple, result: Any) -> None:
     """Show the observers that a module was called."""
     for observer in observers:
         observer.called(scope, args, result)
+
+
+def watched(what: str, *told: Any) -> None:
+    """Tell the watchers, those too that join while they are told. While a function is being traced
+    nothing happens, and they learn only which modules it calls."""
+    told_of = "tracing" if state.tracer is not None and what == "calling" else what
+    if state.tracer is not None and told_of != "tracing":
+        return
+    number = 0
+    while number < len(watchers):
+        getattr(watchers[number], told_of)(*told)
+        number += 1
 
 
 class Printer(Observer):

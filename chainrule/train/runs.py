@@ -2,7 +2,8 @@
 
     model.safetensors   weights; architecture, encoders and settings in its metadata (JSON)
     config.toml         what was asked for: the table, the target, the settings, versions
-    metrics.sqlite      tables `epochs`, `scores` and `split` (the part that each row was in)
+    metrics.sqlite      tables `epochs`, `scores` and `split` (the part that each row was in); and
+                        what was measured while it was trained, in the tables of `measures.py`
     report.html         all of it for people
 
 A run is written beside its place and renamed when it is whole, so that there is never half a one.
@@ -24,8 +25,10 @@ import numpy as np
 
 from chainrule.data import Split, Table, read_table
 from chainrule.errors import CheckpointError, DataError
+from chainrule.lens.diagnose.trace import Trace
 from chainrule.tensor.locate import explained
 from chainrule.train.loop import Epoch, History
+from chainrule.train.measures import read_measures, write_measures
 from chainrule.train.metrics import Score
 from chainrule.train.report import report_html
 from chainrule.train.tabular import TableNetwork
@@ -43,6 +46,7 @@ class Run:
         config: what config.toml holds.
         history: what training went through.
         scores: on the test rows; the first is the headline.
+        trace: what was measured on the way; None where nothing was.
     """
 
     folder: Path
@@ -50,6 +54,10 @@ class Run:
     config: dict[str, Any]
     scores: list[Score]
     history: History
+
+    @property
+    def trace(self) -> Trace | None:
+        return self.history.trace
 
     @property
     def table(self) -> Table:
@@ -161,6 +169,8 @@ def _write_metrics(path: Path, history: History, scores: list[Score], parts: Spl
         store.execute("CREATE TABLE split (row INTEGER PRIMARY KEY, part TEXT NOT NULL)")
         _insert(store, "epochs", _EPOCH, [asdict(epoch) for epoch in history.epochs])
         _insert(store, "scores", _SCORE, [asdict(score) for score in scores])
+        if history.trace is not None:
+            write_measures(store, history.trace, history.diagnosis)
         for part, rows in parts._asdict().items():
             store.executemany("INSERT INTO split VALUES (?, ?)", ((int(r), part) for r in rows))
 
@@ -214,7 +224,10 @@ def read_run(folder: str | Path) -> Run:
         rows = store.execute(f"SELECT {', '.join(_SCORE)} FROM scores ORDER BY rowid").fetchall()
         scores = [Score(*row) for row in rows]
         rows = store.execute(f"SELECT {', '.join(_EPOCH)} FROM epochs ORDER BY epoch").fetchall()
+        trace = read_measures(store)
     training = config["training"]
-    history = History([Epoch(*row) for row in rows], training["best_epoch"], training["stopped"])
+    history = History(
+        [Epoch(*row) for row in rows], training["best_epoch"], training["stopped"], trace
+    )
     network = TableNetwork.load(folder / "model.safetensors")
     return Run(folder, network, config, scores, history)

@@ -99,6 +99,7 @@ def fit_table(
         settings=settings,
         encoder=encoder,
         quiet=quiet,
+        watch=True,
     )
     assert network.history is not None
     notes = [*table.notes, *_notes(network)]

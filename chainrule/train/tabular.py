@@ -139,6 +139,7 @@ class TableNetwork:
         settings: Settings,
         encoder: ColumnEncoder | None = None,
         quiet: bool = False,
+        watch: bool = False,
     ) -> TableNetwork:
         """Fit the encoders to the training rows, then train a network on them.
 
@@ -149,6 +150,7 @@ class TableNetwork:
             train, validation: indices of rows; without any validation row all epochs are done.
             encoder: with columns declared numeric or categorical.
             quiet: show no progress.
+            watch: measure on the way; see `fit`.
         """
         settings = settings.for_rows(len(train), decided.task)
         assert settings.epochs is not None
@@ -183,6 +185,7 @@ class TableNetwork:
                 patience=settings.patience if held_out else None,
                 seed=settings.seed,
                 progress=progress,
+                watch=watch,
             )
         network.model.eval()
         if classes and held_out is not None:

@@ -12,8 +12,9 @@ import pytest
 
 import chainrule as cr
 from chainrule.data import read_table
+from chainrule.drawing import ticks
 from chainrule.train import Settings, fit_table, read_run, runs
-from chainrule.train.charts import curves, interval, scatter, ticks
+from chainrule.train.charts import curves, interval, scatter
 
 QUICK = Settings(hidden=(8,), epochs=5)
 rng = np.random.default_rng(0)

@@ -1,0 +1,1 @@
+"""What diagnose needs of a framework: chainrule itself, and PyTorch."""

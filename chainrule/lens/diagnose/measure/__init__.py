@@ -1,0 +1,1 @@
+"""Measurements that are made on demand, each from a `Case`."""

@@ -1,0 +1,1 @@
+"""Each rule is a class in a file of its name."""

@@ -1,0 +1,1 @@
+"""Trying remedies: paired seeds, held-out rows, equal budgets."""
