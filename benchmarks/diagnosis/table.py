@@ -33,7 +33,7 @@ def verdicts(records: Sequence[Record]) -> list[str]:
     for label in sorted({r.label for r in records if r.what == "bug"}):
         group = [r for r in records if r.label == label and r.what == "bug"]
         if not _costs(group):
-            e, t = (np.median([getattr(r, a) for r in group]) for a in ("error", "twin_error"))
+            e, t = (np.nanmedian([getattr(r, a) for r in group]) for a in ("error", "twin_error"))
             lines.append(f"{label}: no cost: error {e:.3f}, mended {t:.3f}")
     for r in records:
         if r.what == "healthy" and not r.error <= r.good:
@@ -54,7 +54,8 @@ def counted(records: Sequence[Record]) -> list[Record]:
 
 
 def _costs(group: Sequence[Record]) -> bool:
-    return sum(map(degrades, group)) > len(group) / 2
+    verified = [r for r in group if np.isfinite(r.error) and np.isfinite(r.twin_error)]
+    return sum(map(degrades, verified)) > len(verified) / 2
 
 
 def markdown(records: Sequence[Record], about: str) -> str:

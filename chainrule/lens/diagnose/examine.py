@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding
 from chainrule.lens.diagnose.rules.rule import Rule, rules
+from chainrule.lens.products import on_one_thread
 
 
 def examine(
@@ -35,7 +36,8 @@ class Missing(Exception):  # noqa: N818  (a state of things, caught by `examine`
 
 def _ask(rule: Rule, case: Case, found: list[Finding]) -> str:
     try:
-        found.extend(rule.look(case))
+        with on_one_thread():
+            found.extend(rule.look(case))
     except Missing as missing:
         return str(missing)
     except Exception as error:  # of a rule, which is told; the others are asked all the same

@@ -34,11 +34,11 @@ from chainrule.lens.diagnose.training import train
 from chainrule.lens.diagnose.yardstick import error_of
 from chainrule.tensor.locate import Explained, explained
 
-SHARE = 0.015
+SHARE = 0.01
 """Of the loop's time may go into measuring."""
-ASIDE = 0.01
+ASIDE = 0.005
 """Besides, of its time may go into what is done between steps: errors after an epoch, rules."""
-GRACE = 0.1
+GRACE = 0.05
 """Seconds that measuring may take at the beginning, before there is a share to speak of."""
 PROBED = 1000
 """Rows on which the error at the beginning and at the end is measured."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from chainrule.errors import DataError, DTypeError
-from chainrule.lens.explain.products import on_one_thread
+from chainrule.lens.products import on_one_thread
 from chainrule.ops.notation import Formula, Instance
 from chainrule.ops.notation.tree import Datum
 from chainrule.tensor.inspection import finfo
