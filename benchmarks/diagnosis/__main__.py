@@ -17,7 +17,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.diagnosis.measuring import Record, Task, measure
@@ -87,8 +86,8 @@ def tasks(half: str | None, only: list[str] | None, seeds: int, trials: bool) ->
 def _measured(asked: list[Task], jobs: int) -> Iterator[Record]:
     os.environ.update({f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "CHAINRULE")})
     spawn, began = multiprocessing.get_context("spawn"), time.time()
-    with ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=100) as pool:
-        for i, plain in enumerate(pool.map(measure, asked), 1):
+    with spawn.Pool(jobs, maxtasksperchild=100) as pool:
+        for i, plain in enumerate(pool.imap(measure, asked), 1):
             yield Record(**plain)
             left = (time.time() - began) / i * (len(asked) - i)
             print(f"\r{i}/{len(asked)}, {left:.0f} s left    ", end="", file=sys.stderr, flush=True)

@@ -283,6 +283,10 @@ def diagnose(
         bool,
         typer.Option("--advise", help="Try other widths, depths, rates, … as long as the budget."),
     ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Measure curvature, noise, ranks, probes, the kernel, too."),
+    ] = False,
     seed: Seed = 0,
     rule: Annotated[
         list[Path] | None, typer.Option(help="A file with rules of your own; may be repeated.")
@@ -297,9 +301,9 @@ def diagnose(
     from chainrule.errors import DataError
 
     path = subject_of(subject)
-    if (fix or advise) and path.is_file():
+    if (fix or advise or deep) and path.is_file():
         raise DataError(
-            "--fix and --advise are for runs; of a script, the report says what to change"
+            "--fix, --advise and --deep are for runs; of a script, the report says what to change"
         )
     found = diagnose_subject(
         path,
@@ -310,6 +314,8 @@ def diagnose(
     )
     if advise:
         found.advise(seconds_of(budget))
+    if deep:
+        found.measure()
     for kind, file in ((".html", html), (".json", json)):
         if file is not None:
             print(f"{found.save(file, kind)} written")

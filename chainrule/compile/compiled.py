@@ -8,6 +8,7 @@ arguments is compared only when `graph.epoch` says that something changed at all
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import gc
 import threading
@@ -116,6 +117,11 @@ class Compiled:
         if name == "__wrapped__":
             raise AttributeError(name)
         return getattr(self.__wrapped__, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        """The copy is traced anew: what it is made of is copied, too."""
+        made = memo[id(self)] = Compiled(copy.deepcopy(self.__wrapped__, memo), self._backend)
+        return made
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method: compiled for each instance by itself, since `self` is an argument."""

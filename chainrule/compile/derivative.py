@@ -38,6 +38,13 @@ class Derivative:
         self.leaves = [node for node, _ in self.program.inputs if node.needs_grad]
         self._sources = dict(self.program.inputs)
         self._pulls: dict[Any, Any] = {}
+        # A running mean that the call writes to, and no derivative reads, may change.
+        read = set(reachable([self.program.outputs[number] for number in traced.derivable]))
+        self._read = [
+            reference
+            for leaf, reference in traced.tensors.items()
+            if leaf in read or leaf.needs_grad
+        ]
 
     def begin(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], tuple]:
         """(the tensors behind the leaves, versions of cells) before the call writes to any."""
@@ -48,7 +55,7 @@ class Derivative:
                 operands.append(tensors[source.position])
             else:
                 operands.append(self.traced.tensors[leaf]())
-        cells = [c for r in self.traced.tensors.values() if isinstance(c := r(), Cell)]
+        cells = [c for reference in self._read if isinstance(c := reference(), Cell)]
         return operands, tuple((c, c.version) for c in cells)
 
     def results(

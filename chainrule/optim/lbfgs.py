@@ -17,6 +17,7 @@ from chainrule.errors import (
     NonFiniteError,
 )
 from chainrule.optim.optimizer import Optimizer
+from chainrule.tensor import debug
 from chainrule.tensor.cell import Cell
 from chainrule.tensor.graph import changed, state
 from chainrule.tensor.tensor import Tensor
@@ -168,6 +169,8 @@ class LBFGS(Optimizer):
         first, g = loss, g = self._evaluate(closure)
         if not np.isfinite(loss):
             raise NonFiniteError(f"the loss is {loss} where LBFGS.step begins")
+        if debug.watchers:
+            debug.watched("stepping", self)
         for iteration in range(options["max_iter"]):
             if np.abs(g).max(initial=0.0) <= options["tolerance_grad"]:
                 break
@@ -198,6 +201,8 @@ class LBFGS(Optimizer):
             looked = loss is not old
             if looked and abs(loss - old) < options["tolerance_change"]:
                 break
+        if debug.watchers:
+            debug.watched("stepped", self)
         self.zero_grad()
         return first
 
@@ -235,7 +240,8 @@ class LBFGS(Optimizer):
         changed()
 
     def _evaluate(self, closure: Callable[[], Any]) -> tuple[float, np.ndarray]:
-        self.zero_grad()
+        for p in self._all():  # for the next point of the same step, which nobody is told of
+            p._grad = None
         loss = closure()
         self._evaluations += 1
         found = [p._grad for p in self._all()]

@@ -223,3 +223,21 @@ def test_in_a_process_of_its_own(
     assert f"{folder} ['{script}', '--fast'] {script}" in capfd.readouterr().out
     assert script.read_text() == text
     assert {p.name for p in folder.iterdir()} <= {"train.py", "helper.py", "__pycache__"}
+
+
+def test_a_script_may_diagnose_for_itself(tmp_path):
+    script = tmp_path / "own.py"
+    script.write_text(
+        "import torch, chainrule as cr\n"
+        "from torch.nn import functional as F\n"
+        "torch.manual_seed(0)\n"
+        "x = torch.randn(48, 3); y = (x[:, 0] > 0).long()\n"
+        "model = torch.nn.Linear(3, 2); optimizer = torch.optim.SGD(model.parameters(), lr=0.5)\n"
+        "cr.diagnose(model, (x, y), loss=F.cross_entropy, optimizer=optimizer, epochs=1,\n"
+        "            batch_size=16, budget=0)\n"
+        "for _ in range(40):\n"
+        "    optimizer.zero_grad(); F.cross_entropy(model(x), y).backward(); optimizer.step()\n"
+    )
+    found = run_script(script, budget=0)
+    assert found.trace is not None
+    assert found.trace.steps == 40

@@ -17,6 +17,7 @@ from chainrule.cli.commands import app
 from chainrule.errors import DataError
 from chainrule.lens.diagnose import Change, Diagnosis, Finding, changes
 from chainrule.lens.diagnose.mended import settings_after
+from chainrule.lens.diagnose.script import run_script
 from chainrule.lens.diagnose.training import train
 from chainrule.lens.diagnose.trials.trial import Arm, Trial
 from chainrule.train import Settings, fit_table, read_run
@@ -114,8 +115,9 @@ def test_settings_are_read_off_a_changed_setup(trained):
         return settings_after(settings, setup, change.apply(setup))
 
     assert after(Change("nothing", lambda s: s)) == settings
-    rate = setup.framework.rate(setup.optimizer)
-    assert after(changes.set_rate(rate * 10)).lr == pytest.approx(settings.lr * 10)
+    # The rate is the settings', the largest of the schedule, and not the one that it begins with.
+    assert setup.rate == settings.lr > 10 * setup.framework.rate(setup.optimizer)
+    assert after(changes.set_rate(10 * settings.lr)).lr == pytest.approx(settings.lr * 10)
     assert after(changes.train_longer(3)).epochs == 3 * settings.epochs
     assert after(changes.set_batch_size(16)).batch_size == 16
     assert after(changes.set_decay(0.5)).weight_decay == 0.5
@@ -197,6 +199,14 @@ def test_a_broken_script_runs_as_it_is(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "accuracy on 497 digits" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["constant-init", "labels-shuffled", "overfit"])
+def test_what_is_broken_is_said_first(name, tmp_path):
+    found = run_script(write_broken(name, tmp_path), budget=0)
+    assert not found.healthy
+    assert found.findings[0].rule in BROKEN[name].rules
+    assert "the run was made again" in found.about["note"]
 
 
 def test_the_network_of_a_run_is_rebuilt_by_its_settings(trained):

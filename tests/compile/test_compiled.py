@@ -822,6 +822,18 @@ def test_results_computed_after_a_write_have_no_derivative_outside():
         y.backward()
 
 
+def test_running_statistics_that_a_call_writes_do_not_end_its_derivative():
+    x = cr.asarray(np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32))
+    results = []
+    for wrap in (lambda m: m, compiled):
+        cr.seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        (wrap(model)(x) ** 2).mean().backward()
+        results.append([model[0].weight.grad.numpy(), model[1].running_mean.numpy(copy=True)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_gradients_of_arguments_and_named_tensors():
     x, c = cr.asarray([1.0, 2.0], requires_grad=True), cr.asarray([3.0], requires_grad=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -62,8 +62,9 @@ class Case:
 
     @cached_property
     def optimizer(self) -> OptimizerFacts:
-        """What the optimiser is."""
-        return self.framework.optimizer_facts(self.setup.model, self.setup.optimizer)
+        """What the optimiser is, with the rate that the user set (`Setup.rate`)."""
+        facts = self.framework.optimizer_facts(self.setup.model, self.setup.optimizer)
+        return replace(facts, rate=self.setup.rate)
 
     @cached_property
     def outputs(self) -> np.ndarray | None:

@@ -15,7 +15,7 @@ def described(setup: Setup) -> list[str]:
     """Model, loss, optimiser, loop and data, a line for each fact."""
     framework = setup.framework
     facts = framework.optimizer_facts(setup.model, setup.optimizer)
-    options = {"lr": facts.rate, **facts.options}
+    options = {"lr": setup.rate, **facts.options}
     shown = ", ".join(f"{k}={_plain(v)}" for k, v in options.items() if _told(k, v))
     held = set(framework.parameters(setup.model)) - facts.held
     frozen = framework.frozen(setup.model)

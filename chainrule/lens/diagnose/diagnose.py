@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,21 @@ from chainrule.errors import DTypeError
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.diagnosis import Diagnosis
 from chainrule.lens.diagnose.examine import examine
-from chainrule.lens.diagnose.finding import Finding
-from chainrule.lens.diagnose.frameworks.framework import framework_of
+from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.frameworks.framework import Framework, framework_of
 from chainrule.lens.diagnose.frameworks.randomness import randomness_kept
-from chainrule.lens.diagnose.given import Unusable, fault, rows_of
+from chainrule.lens.diagnose.frameworks.structures import prediction_among
+from chainrule.lens.diagnose.given import Unusable, called, fault, rows_of, sensible
 from chainrule.lens.diagnose.measure.chance import chance
 from chainrule.lens.diagnose.measure.slopes import slopes_of
 from chainrule.lens.diagnose.pace import Pace
 from chainrule.lens.diagnose.progress import Show, showing
+from chainrule.lens.diagnose.rebinding import rebound
 from chainrule.lens.diagnose.rules.rule import Rule, load_rules
 from chainrule.lens.diagnose.setup import Setup, task_of
 from chainrule.lens.diagnose.training import Trained, train
 from chainrule.lens.diagnose.trials.trying import try_remedies
+from chainrule.lens.diagnose.unseen import unseen
 from chainrule.tensor.locate import explained
 
 HELD_OUT = 0.25
@@ -103,7 +108,11 @@ def diagnose(
     (False, 'double-softmax', '1')
     """
     load_rules(rules)
-    with randomness_kept(), showing() as show:
+    for name, value in (("budget", budget), ("seconds", seconds)):
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not (number and value >= 0):
+            raise DTypeError(f"{name} is {value!r}; it is a number of seconds, 0 or more")
+    with randomness_kept(), unseen(), showing() as show:
         began = time.perf_counter()
         try:
             setup = setup_of(
@@ -162,7 +171,7 @@ def diagnosed(
     }
     return Diagnosis(
         findings, looked, not_looked, case.trace, spent, budget, about(case),
-        case.memo.get("together"), setup, slopes=slopes_of(case.first),
+        case.memo.get("together"), setup, slopes=slopes_of(case.first), case=case,
     )  # fmt: skip
 
 
@@ -194,9 +203,15 @@ def setup_of(
         DTypeError: a call that makes no sense.
     """
     framework = framework_of(model)
-    _sensible(loss, optimizer, epochs=epochs, batch_size=batch_size, seed=seed)
+    _sensible(loss, optimizer, schedule, epochs=epochs, batch_size=batch_size, seed=seed)
     x, y, columns = rows_of(data)
-    if not framework.parameters(model):
+    try:  # the user's own are not touched from here on
+        model, optimizer, schedule, loss = _own(framework, model, optimizer, schedule, loss)
+        framework.settle(model, x[:2])
+        parameters = framework.parameters(model)
+    except Exception as error:
+        raise Unusable(_unusable_model(error)) from error
+    if not parameters:
         raise fault(
             "unreached-parameters", "model", "the model has no parameters",
             "learning changes parameters, and there are none: layers that stand in a plain list or "
@@ -204,11 +219,20 @@ def setup_of(
             "keep layers as attributes of the module, or in nn.ModuleList",
         )  # fmt: skip
     if optimizer is None:
+        if len(framework.frozen(model)) == len(parameters):
+            raise fault(
+                "frozen-parameters", "model", "no parameter of the model asks for a gradient",
+                "an optimiser moves parameters by their gradients, and there are none to move",
+                "set requires_grad = True for the layers that are to learn",
+                Measured("parameters that ask for a gradient", 0, f"of {len(parameters)}"),
+            )  # fmt: skip
         optimizer = framework.optimizer("AdamW", model)
     if batch_size is None:
         own = getattr(data, "batch_size", None)
         batch_size = own if isinstance(own, int) else BATCH_SIZE
     (x, y), (x_held, y_held), given = _parts(x, y, validation, batch_size, seed)
+    with suppress(Exception):  # a model that does not run is found by a rule
+        framework.leaf = prediction_among(framework.leaves(model, x[:8]), y[:8])
     seen = framework.observe(model, x[:8], y[:8], loss)
     return Setup(
         framework, model, optimizer, loss, x, y, x_held, y_held, epochs, batch_size,
@@ -217,16 +241,24 @@ def setup_of(
     )  # fmt: skip
 
 
-def _sensible(loss: Any, optimizer: Any, **numbers: Any) -> None:
-    if not callable(loss):
+def _own(
+    framework: Framework, model: Any, optimizer: Any, schedule: Any, loss: Any
+) -> tuple[Any, Any, Any, Any]:
+    """Copies of what the user gave. What cannot be copied is looked at where it is, undisturbed;
+    that it cannot be trained is found later."""
+    try:
+        made = framework.copy(model, optimizer, schedule, loss)
+    except Exception:
+        return model, optimizer, schedule, loss
+    return (*made[:3], rebound(made[3], model, made[0]))
+
+
+def _sensible(loss: Any, optimizer: Any, schedule: Any, **numbers: Any) -> None:
+    sensible(loss, optimizer)
+    if schedule is not None and not _steps_alone(schedule):
         raise DTypeError(
-            f"loss is {type(loss).__name__}; it is a function of (outputs, targets), such as "
-            "nn.cross_entropy"
-        )
-    if optimizer is not None and not hasattr(optimizer, "step"):
-        raise DTypeError(
-            f"optimizer is {type(optimizer).__name__}; it is an optimiser over the model's "
-            "parameters, such as optim.Adam(model.parameters(), lr=1e-3)"
+            f"schedule is {called(schedule)}; it has a step() that is called after each update, "
+            "with no arguments, such as that of optim.CosineLR(optimizer, ...)"
         )
     least = {"batch_size": 1}
     for name, value in numbers.items():
@@ -235,6 +267,20 @@ def _sensible(loss: Any, optimizer: Any, **numbers: Any) -> None:
             raise DTypeError(
                 f"{name} is {value!r}; it is a whole number, {least.get(name, 0)} or more"
             )
+
+
+def _steps_alone(schedule: Any) -> bool:
+    """Whether its `step` can be called without arguments."""
+    step = getattr(schedule, "step", None)
+    if isinstance(schedule, type) or not callable(step):
+        return False
+    try:
+        inspect.signature(step).bind()
+    except TypeError:
+        return False
+    except ValueError:  # nothing is known of its arguments
+        return True
+    return True
 
 
 def _parts(
@@ -294,6 +340,18 @@ def _of_the_call(setup: Setup) -> list[Finding]:
     return found
 
 
+def _unusable_model(error: Exception) -> Finding:
+    return Finding(
+        "model-error",
+        "model",
+        f"the model's parameters have no values: {type(error).__name__}: {error}",
+        cause="layers that take their sizes from the first rows could not be given them, or the "
+        "parameters are on a device that holds none",
+        severity="error",
+        strength=1.0,
+    )
+
+
 def _untrainable(error: Exception) -> Finding:
     return Finding(
         "model-error",
@@ -313,11 +371,11 @@ def about(case: Case) -> dict[str, Any]:
     trace, facts, by_chance = case.trace, case.optimizer, chance(case)
     level = by_chance.level
     named = ("momentum", "weight_decay", "nesterov", "maximize")
-    options = {"lr": facts.rate, **{k: facts.options[k] for k in named if facts.options.get(k)}}
+    options = {"lr": setup.rate, **{k: facts.options[k] for k in named if facts.options.get(k)}}
     shown = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
                       for k, v in options.items())  # fmt: skip
     kind = type(setup.schedule).__name__
-    scheduled = "" if setup.schedule is None else f", at first; then by {kind}"
+    scheduled = "" if setup.schedule is None else f", by the schedule {kind}"
     held = "the same rows" if setup.x_held is setup.x else len(setup.x_held)
     return {
         "framework": framework.name,

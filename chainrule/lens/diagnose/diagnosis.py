@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from chainrule.errors import ChainruleError, DataError
 from chainrule.lens.diagnose.finding import Finding
 from chainrule.lens.diagnose.measure.slopes import Slope
+from chainrule.lens.diagnose.naming import shown
 from chainrule.lens.diagnose.trace import Trace
 
 if TYPE_CHECKING:
     from chainrule.lens.diagnose.advice import Advice
+    from chainrule.lens.diagnose.case import Case
+    from chainrule.lens.diagnose.deep import Measurements
     from chainrule.lens.diagnose.setup import Setup
     from chainrule.lens.diagnose.trials.together import Together
 
@@ -42,6 +45,8 @@ class Diagnosis:
         advice: what `advise` found, once it was asked.
         slopes: how the gradient grows or shrinks from layer to layer at the first weights, with its
             weights' part and its activation's part.
+        case: what the rules looked at; None where it was read from a file.
+        measurements: what `measure` found, once it was asked.
     """
 
     findings: Sequence[Finding] = ()
@@ -55,6 +60,8 @@ class Diagnosis:
     setup: Setup | None = field(default=None, compare=False)
     advice: Advice | None = field(default=None, compare=False)
     slopes: Sequence[Slope] = ()
+    case: Case | None = field(default=None, compare=False)
+    measurements: Measurements | None = field(default=None, compare=False)
 
     @property
     def healthy(self) -> bool:
@@ -103,6 +110,25 @@ class Diagnosis:
             self.advice = advise(self.setup, budget)
         return self.advice
 
+    def measure(self) -> Measurements:
+        """The deep measurements, of the run that was diagnosed: top Hessian eigenvalue and critical
+        rate, gradient noise scale, the gradient's growth from layer to layer in its parts, singular
+        values of Jacobians, ranks, dead and dormant units, probes of layers, the tangent kernel,
+        label noise, duplicates. It takes seconds; reports show them from then on.
+
+        Raises:
+            ChainruleError: there is no run to measure.
+        """
+        from chainrule.lens.diagnose.deep import measurements
+        from chainrule.lens.diagnose.frameworks.randomness import randomness_kept
+
+        if self.case is None or self.case.first.error is not None:
+            raise ChainruleError("there is no run that could be measured")
+        self.case.deadline = float("inf")
+        with randomness_kept():
+            self.measurements = measurements(self.case)
+        return self.measurements
+
     def diff(self) -> str:
         """What `fixed` changes, as a unified diff; "" where it changes nothing."""
         from chainrule.lens.diagnose.described import diff
@@ -129,7 +155,7 @@ class Diagnosis:
         if self.healthy:
             return f"Nothing found that is wrong; {said[0]}."
         first = next(f for f in self.findings if f.severity != "advice")
-        return f"{', '.join(said)}. First: {first.rule} at {first.where}."
+        return f"{', '.join(said)}. First: {first.rule} at {shown(first.where)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: what is in `Attributes`, by the same names, and `healthy`.
@@ -151,6 +177,7 @@ class Diagnosis:
                 "together": None if self.together is None else self.together.to_dict(),
                 "advice": None if self.advice is None else self.advice.to_dict(),
                 "slopes": self.slopes,
+                "measurements": None if self.measurements is None else self.measurements.to_dict(),
                 "trace": None if self.trace is None else self.trace.to_dict(),
             }
         )
@@ -167,6 +194,7 @@ class Diagnosis:
         from chainrule.lens.diagnose.written.data import (
             advice_of,
             finding_of,
+            measurements_of,
             revived,
             together_of,
         )
@@ -183,6 +211,7 @@ class Diagnosis:
                 together_of(data.get("together")),
                 advice=advice_of(data.get("advice")),
                 slopes=[revived(Slope, each) for each in data.get("slopes", ())],
+                measurements=measurements_of(data.get("measurements")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(

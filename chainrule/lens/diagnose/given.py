@@ -5,6 +5,7 @@ What cannot be used is a finding, too: `Unusable` carries it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ from chainrule.lens.diagnose.finding import Change, Finding, Measured
 
 MOST_BYTES = 2**30
 """Of the rows of a loader or a data set, no more than this are taken."""
+MOST_SECONDS = 10.0
+"""Nor is read from them for longer; one that draws its rows never ends."""
 
 
 class Unusable(Exception):  # noqa: N818 - it carries a finding, and is no error
@@ -30,6 +33,30 @@ def fault(rule: str, where: str, claim: str, cause: str, instead: str, *evidence
     """A finding about what was given, which leaves nothing to train; `instead`: what to write."""
     remedy = Change(instead, lambda setup: setup, kind=f"write:{rule}")
     return Unusable(Finding(rule, where, claim, evidence, cause, "error", 1.0, (remedy,)))
+
+
+def called(thing: Any) -> str:
+    """What was given, in words: a class itself is often given for one of its objects."""
+    return f"the class {thing.__name__}" if isinstance(thing, type) else type(thing).__name__
+
+
+def sensible(loss: Any, optimizer: Any) -> None:
+    """Check that a loss can be called, and that an optimiser, if there is one, is one.
+
+    Raises:
+        DTypeError: one of them is something else.
+    """
+    if not callable(loss) or isinstance(loss, type):
+        raise DTypeError(
+            f"loss is {called(loss)}; it is a function of (outputs, targets), such as "
+            "nn.cross_entropy"
+        )
+    groups = hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")
+    if optimizer is not None and (isinstance(optimizer, type) or not groups):
+        raise DTypeError(
+            f"optimizer is {called(optimizer)}; it is an optimiser over the model's "
+            "parameters, such as optim.Adam(model.parameters(), lr=1e-3)"
+        )
 
 
 def rows_of(data: Any) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -75,6 +102,7 @@ def _collected(data: Any) -> tuple[Any, Any]:
     """Pairs of batches, or pairs of single examples, put together."""
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     size, batches = 0, hasattr(data, "batch_size") or not hasattr(data, "__getitem__")
+    until = time.perf_counter() + MOST_SECONDS
     for pair in _each(data):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise DTypeError(
@@ -85,7 +113,7 @@ def _collected(data: Any) -> tuple[Any, Any]:
         x, y = _array(pair[0]), _array(pair[1])
         pairs.append((x, y))
         size += x.nbytes + y.nbytes
-        if size > MOST_BYTES:
+        if size > MOST_BYTES or time.perf_counter() > until:
             break
     if not pairs:
         return np.zeros((0, 1)), np.zeros(0)
@@ -101,9 +129,15 @@ def _collected(data: Any) -> tuple[Any, Any]:
 
 
 def _each(data: Any) -> Iterable[Any]:
-    if hasattr(data, "__iter__"):
-        return data
-    return (data[i] for i in range(len(data)))
+    counted = hasattr(data, "__len__") and not hasattr(data, "__iter__")
+    try:
+        yield from ((data[i] for i in range(len(data))) if counted else data)
+    except Exception as error:
+        raise fault(
+            "data-error", "data", f"reading the data fails: {type(error).__name__}: {error}",
+            f"{type(data).__name__} raises it, before anything is trained",
+            "read all rows once, outside of any training",
+        ) from error  # fmt: skip
 
 
 def _array(part: Any) -> np.ndarray:

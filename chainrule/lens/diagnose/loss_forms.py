@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.lens.diagnose.passes import LossFacts, Pass
-from chainrule.lens.diagnose.setup import Setup
+
+if TYPE_CHECKING:
+    from chainrule.lens.diagnose.setup import Setup
 
 CLOSE = 2e-3
 """Largest relative distance between a derivative and the form that it is said to have."""
@@ -144,6 +146,20 @@ def _of_elements(
             if _multiple(g, np.clip(d, -bound, bound)) is not None:
                 return "huber", float(np.sign(scale)), {}
     return None
+
+
+def of_logarithms(run: Pass) -> bool:
+    """Whether the loss takes the model's outputs as logarithms of the targets' means, as that of
+    Poisson's distribution does: its derivative is a multiple of e^p − y."""
+    op = run.ops[run.output] if run.output is not None else None
+    if op is None or op.gradient is None or run.y is None:
+        return False
+    p, g, y = (np.asarray(v) for v in (op.value, op.gradient, run.y))
+    if y.dtype.kind not in "biuf" or not y.size == p.size == g.size:
+        return False
+    with np.errstate(over="ignore"):
+        means = np.exp(p.astype(np.float64))
+    return _multiple(g.astype(np.float64), means - y.reshape(p.shape)) is not None
 
 
 def _multiple(g: np.ndarray, form: np.ndarray) -> float | None:

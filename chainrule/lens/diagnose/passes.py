@@ -121,6 +121,10 @@ class Pass:
 
         return layers_of(self)
 
+    def activation_path(self, layer: Layer) -> str:
+        """The module that is a layer's activation; "" where the model's code calls a function."""
+        return "" if layer.activation_op is None else self.ops[layer.activation_op].path
+
     def model_ops(self) -> Iterator[tuple[int, Op]]:
         """(position, operation) of those of the model, without the loss."""
         first = self.facts.operation

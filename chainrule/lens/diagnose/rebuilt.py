@@ -141,7 +141,7 @@ def rebuilt(watch: Watch) -> Setup:
     else:
         x_held, y_held = watch.held_out
     size = min(watch.rows.batch_size or 1, len(x))
-    epochs = watch.epochs or max(1, round(watch.step * size / rows))
+    epochs = watch.epochs or max(1, round(watch.step / -(-rows // size)))
     stale = any(e.kind == "stale-gradients" for e in watch.trace.events)
     return Setup(
         framework, model, optimizer, _loss(watch), x, y, x_held, y_held, epochs, size,

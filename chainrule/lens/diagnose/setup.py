@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.lens.diagnose.frameworks.framework import Framework, redraw
+from chainrule.lens.diagnose.loss_forms import of_logarithms
 from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rebinding import rebound
 
@@ -80,10 +81,15 @@ class Setup:
         return replace(self, **changes)
 
     def copied(self) -> Setup:
-        """The same with copies of model, optimiser and schedule that refer to each other, to be
-        changed in place; a loss that reads the model reads the copy."""
-        model, optimizer, schedule = self.framework.copy(self.model, self.optimizer, self.schedule)
-        loss = rebound(self.loss, self.model, model)
+        """The same with copies of model, optimiser, schedule and loss that refer to each other, to
+        be changed in place; a loss that reads the model reads the copy."""
+        given = (self.model, self.optimizer, self.schedule)
+        try:
+            model, optimizer, schedule, loss = self.framework.copy(*given, self.loss)
+        except Exception:  # a loss that holds a lock, say, is shared
+            model, optimizer, schedule = self.framework.copy(*given)
+            loss = self.loss
+        loss = rebound(loss, self.model, model)
         return replace(self, model=model, optimizer=optimizer, schedule=schedule, loss=loss)
 
     def fresh(self, seed: int = 0) -> Setup:
@@ -108,7 +114,13 @@ class Setup:
 
     @cached_property
     def rate(self) -> float:
-        return self.framework.rate(self.optimizer)
+        """The learning rate that the user set: of a schedule the largest, wherever it begins."""
+        now = self.framework.rate(self.optimizer)
+        if self.schedule is None:
+            return now
+        group = self.optimizer.param_groups[0]
+        highs = getattr(self.schedule, "max_lrs", ())
+        return max(now, group.get("initial_lr", 0.0), group.get("max_lr", 0.0), *highs[:1])
 
     @cached_property
     def _seen(self) -> Pass:
@@ -182,11 +194,13 @@ NAMES = {
 
 
 def reading_of(run: Pass, kind: str) -> str:
-    """What outputs for classes are, as the loss reads them: "logits" of a softmax or sigmoid
-    (log-probabilities are logits too), or "probabilities"; of a loss that is not known, as the
-    output layer says."""
+    """What outputs are, as the loss reads them: "logarithms" of the targets' means, and for classes
+    "logits" of a softmax or sigmoid (log-probabilities are logits too), or "probabilities"; of a
+    loss that is not known, as the output layer says."""
     if kind in ("cross_entropy", "nll", "bce_with_logits"):
         return "logits"
+    if kind == "custom" and of_logarithms(run):
+        return "logarithms"
     name = run.ops[run.output].name if run.output is not None else ""
     squashed = name in ("softmax", "sigmoid", "hardsigmoid", "softmin", "sparsemax")
     return "probabilities" if squashed or kind in ("bce", "mse", "mae", "huber") else "logits"

@@ -157,7 +157,7 @@ class _Best:
     def look(self, run: Setup, last: bool) -> None:
         """Keep the weights if they are better; after the last epoch take the best ones."""
         framework = run.framework
-        loss = framework.loss_of(run.loss, framework.outputs(run.model, self.x), self.y)
+        _, loss = framework.evaluated(run.model, self.x, self.y, run.loss)
         if loss < self.loss:
             self.loss, self.state = loss, framework.state(run.model)
         if last and self.state is not None:
@@ -181,13 +181,13 @@ def _evaluate(
     trace.epochs.append(found)
     try:
         if len(run.x_held):
-            outputs = run.framework.outputs(run.model, run.x_held)
+            outputs, loss = run.framework.evaluated(run.model, run.x_held, run.y_held, run.loss)
             found.held_out_error = error_of(outputs, run.y_held, run.task, reading)
-            found.held_out_loss = run.framework.loss_of(run.loss, outputs, run.y_held)
-        outputs = run.framework.outputs(run.model, run.x[:kept])
+            found.held_out_loss = loss
+        outputs, loss = run.framework.evaluated(run.model, run.x[:kept], run.y[:kept], run.loss)
         found.train_error = error_of(outputs, run.y[:kept], run.task, reading)
         if epoch == 0:
-            found.train_loss = run.framework.loss_of(run.loss, outputs, run.y[:kept])
+            found.train_loss = loss
     except Exception as error:  # an output that the loss refuses: the step says so too
         if not any(e.kind == "error" for e in trace.events):
             trace.events.append(Event(step, "error", text=str(error), facts={"error": error}))

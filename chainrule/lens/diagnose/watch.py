@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DataError
+from chainrule.errors import DataError, DTypeError
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.diagnosis import Diagnosis
 from chainrule.lens.diagnose.examine import examine
 from chainrule.lens.diagnose.finding import Finding
 from chainrule.lens.diagnose.frameworks.framework import Framework, framework_of
 from chainrule.lens.diagnose.frameworks.randomness import randomness_kept
+from chainrule.lens.diagnose.given import sensible
 from chainrule.lens.diagnose.pace import Pace
 from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rebuilt import Rows, rebuilt, unknown
@@ -31,6 +32,7 @@ from chainrule.lens.diagnose.sampling import sample_of, with_update
 from chainrule.lens.diagnose.setup import Setup, reading_of, task_of
 from chainrule.lens.diagnose.trace import EpochSample, Event, Sample, Trace, layer_facts
 from chainrule.lens.diagnose.training import train
+from chainrule.lens.diagnose.unseen import unseen
 from chainrule.lens.diagnose.yardstick import error_of
 from chainrule.tensor.locate import Explained, explained
 
@@ -105,7 +107,14 @@ class Watch(Explained):
         self.clip: float | None = None
         self.held_out: tuple[np.ndarray, np.ndarray] | None = None
         self.epochs: int | None = None
-        self.before = framework.copy(model, optimizer)
+        try:
+            self.before = framework.copy(model, optimizer)
+        except Exception as error:
+            raise DTypeError(
+                "a watch keeps a copy of the model as it is now, and this one cannot be copied "
+                f"({type(error).__name__}: {error}): a lock, an open file, a generator, or a watch "
+                "that is on already, hangs on it"
+            ) from error
         self._losses: list[float] = []
         self._pending: list[float] = []
         self._seen: list[Pass] = []
@@ -417,6 +426,7 @@ class Watch(Explained):
         return case
 
     @randomness_kept()
+    @unseen()
     def diagnose(
         self,
         budget: float = 0.0,
@@ -436,8 +446,9 @@ class Watch(Explained):
         except DataError as error:
             return self._nothing(str(error))
         again = self.first is not None and self.setup.loss is not unknown
+        about = {}
         if again and self.held_out is None and "deep" in stages:
-            self._without_held_out_rows(case)
+            about["note"] = self._without_held_out_rows(case)
         findings, looked, not_looked = examine(
             case, [stage for stage in stages if again or stage != "deep"]
         )
@@ -452,15 +463,28 @@ class Watch(Explained):
             "rules": asked - began,
             "trials": time.perf_counter() - asked,
         }
-        return Diagnosis(findings, looked, not_looked, self.trace, took, budget)
+        return Diagnosis(findings, looked, not_looked, self.trace, took, budget, about)
 
-    def _without_held_out_rows(self, case: Case) -> None:
+    def _without_held_out_rows(self, case: Case) -> str:
         """Make the run again without the rows that are held out, to judge by them: the loop itself
-        has learnt from all. Where that takes too long, all stays as the loop left it."""
+        has learnt from all. Where that takes too long, all stays as the loop left it. Which it was,
+        in words."""
+        rows, steps = len(case.setup.x), case.setup.steps
+        learnt = f"its loop learns from all {rows + len(case.setup.x_held):,} rows"
         made = train(case.setup, seconds=0.5 * case.time_left)
-        if made.trace.finished:
-            case.trace = replace(self.trace, epochs=made.trace.epochs)
-            case.trained = self.framework.state(made.setup.model)
+        if not made.trace.finished:
+            return (
+                f"{learnt}, and there was no time to make the run again without some of them: "
+                "rows held out are rows that it has learnt from"
+            )
+        if not _alike(made.trace.epochs[-1].train_error, self.trace):
+            return (
+                f"{learnt}, and does what is not seen of it: made again without some of them, the "
+                "run ends elsewhere, so rows held out are rows that it has learnt from"
+            )
+        case.trace = replace(self.trace, epochs=made.trace.epochs)
+        case.trained = self.framework.state(made.setup.model)
+        return f"{learnt}; to be judged, the run was made again with {rows:,}, {steps:,} steps"
 
     def _nothing(self, why: str) -> Diagnosis:
         """The diagnosis of a loop that cannot be made again."""
@@ -487,6 +511,16 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float | None:
     with np.errstate(all="ignore"):
         size = np.sqrt(np.dot(a, a) * np.dot(b, b))
         return float(np.dot(a, b) / size) if np.isfinite(size) and size > 0 else None
+
+
+SAME = 0.25
+"""How far the errors (1: a constant's) of a loop and of the same run made again may lie apart."""
+
+
+def _alike(error: float | None, trace: Trace) -> bool:
+    """Whether a run made again fits its rows as the loop did, as far as that is known."""
+    own = trace.epochs[-1].train_error if trace.epochs else None
+    return error is None or own is None or not abs(error - own) > SAME
 
 
 def _differs_in_training(framework: Framework, model: Any) -> bool:
@@ -532,4 +566,6 @@ def watch(
     >>> watching.trace.steps, watching.setup.task, watching.first.facts.kind
     (30, 'real', 'mse')
     """
-    return Watch(framework_of(model), model, optimizer, loss=loss)
+    framework = framework_of(model)
+    sensible(loss or callable, optimizer)
+    return Watch(framework, model, optimizer, loss=loss)

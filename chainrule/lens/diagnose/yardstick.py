@@ -28,7 +28,7 @@ def error_of(outputs: np.ndarray, y: np.ndarray, task: str, reading: str = "logi
         y: labels, one-hot rows, a column of 0 and 1, or numbers.
         task: "classes", "binary" or "real" (`Setup.task`).
         reading: what outputs for classes are: "logits", of a softmax over several and a sigmoid of
-            one, or "probabilities".
+            one, or "probabilities"; of outputs for real targets only "logarithms" matters.
 
     >>> logits = np.array([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0], [0.0, 9.0]])
     >>> round(error_of(logits, np.array([0, 1, 0, 1]), "classes"), 3)
@@ -48,7 +48,7 @@ def row_errors(
     outputs = np.asarray(outputs, dtype=np.float64)
     y = np.asarray(y)
     if task == "real":
-        return _real(outputs, y.astype(np.float64))
+        return _real(meant(outputs, reading), y.astype(np.float64))
     found = _probabilities(outputs, y, reading)
     if found is None:
         return np.full(max(len(y), 1), WORST)
@@ -60,6 +60,15 @@ def row_errors(
     base, entropy = 1 - float(shares.max()), -float(there @ np.log(there))
     each = (wrong / base + surprise / entropy) / 2 if base else wrong
     return each.reshape(len(y), -1).mean(1)
+
+
+def meant(outputs: np.ndarray, reading: str) -> np.ndarray:
+    """Outputs for real targets, as what they stand for."""
+    if reading != "logarithms":
+        return outputs
+    with np.errstate(over="ignore"):
+        found: np.ndarray = np.exp(outputs)
+    return found
 
 
 def _probabilities(

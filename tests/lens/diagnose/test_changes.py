@@ -119,6 +119,45 @@ def test_a_change_is_always_the_same() -> None:
         assert all(np.array_equal(first[k], second[k]) for k in first)
 
 
+PASTED = {
+    **{name: EVERY[name] for name in (
+        "remove_module", "replace_module", "insert_after", "insert_before", "reinitialise",
+        "standardise_inputs", "unfreeze", "hold",
+    )},
+    "use_activation": changes.use_activation("SiLU", ["1", "3"]),
+    "reinitialise some": changes.reinitialise("xavier", ["0", "2"]),
+    "reinitialise lecun": changes.reinitialise("lecun"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASTED)
+def test_the_code_of_a_change_runs_as_it_is_pasted(name: str) -> None:
+    model, (x, y) = network(), blobs()
+    x = np.column_stack([x[:, :3], np.ones_like(x[:, 0])])  # a column that does not vary
+    optimizer = optim.SGD(model[2:].parameters(), lr=0.1)
+    pasted = {"model": model, "optimizer": optimizer, "X": x, "X_train": x, "nn": nn, "np": np}
+    exec(PASTED[name].code, pasted)
+    assert np.isfinite(pasted["X"]).all()
+    changed = PASTED[name].apply(setup(network(), (x, y)))
+    kinds = [[type(m).__name__ for m in each.modules()] for each in (model, changed.model)]
+    plain = [[k for k in each if k not in ("Sequential", "Identity")] for each in kinds]
+    assert plain[0] == plain[1]
+    if name.startswith("reinitialise"):
+        for mine, theirs in zip(model.parameters(), changed.model.parameters(), strict=True):
+            own, other = np.asarray(mine), np.asarray(theirs)
+            # The last layer feeds no rectifier: the program draws it smaller than the line does.
+            inner = own.ndim > 1 and len(own) > 3
+            assert not inner or 0.4 < own.std() / other.std() < 2.5
+            assert own.ndim > 1 or np.array_equal(own, other) or "some" in name
+    if name == "hold":
+        assert any(p is model[0].weight for g in optimizer.param_groups for p in g["params"])
+
+
+def test_a_layer_with_weights_is_no_activation() -> None:
+    with pytest.raises(changes.Inapplicable):
+        changes.use_activation("ReLU", ["2"]).apply(setup())
+
+
 # Modules
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from chainrule import nn, optim
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.diagnose import setup_of
 from chainrule.lens.diagnose.examine import Missing, examine, ordered
+from chainrule.lens.diagnose.measure.depth import depth
 from chainrule.lens.diagnose.pace import Pace
 from chainrule.lens.diagnose.rules.batch_size import BatchSize
 from chainrule.lens.diagnose.rules.dead_units import DeadUnits
@@ -121,6 +123,41 @@ def test_dead_units_are_those_that_no_row_wakes():
     found, _ = diagnosed(model, blobs(), kind="SGD", lr=0.1)
     assert (first(found), found[0].where) == ("dead-units", "0")
     assert found[0].claim.startswith("16 of 16 units")
+
+
+def test_of_dead_units_the_activation_is_exchanged_and_the_layer_stays():
+    model = mlp(6, 16, 3)
+    model[0].bias.assign(cr.full((16,), -50.0))
+    findings, case = diagnosed(model, blobs())
+    dead = next(f for f in findings if f.rule == "dead-units")
+    changed = dead.remedies[0].apply(case.setup).model
+    assert [type(m).__name__ for m in changed] == ["Linear", "LeakyReLU", "Linear"]
+    assert "16 of 16 units of model[0] are dead" in dead.claim
+
+
+def test_gradients_that_begin_with_nothing_and_reach_the_others_do_not_explode():
+    model = mlp(6, 16, 16, 3)
+    for p in model.parameters():
+        p.assign(cr.full(p.shape, 1e-3))
+    findings, case = diagnosed(model, blobs(), epochs=40)
+    grown = [s.parameters["0.weight"].gradient for s in case.trace.samples]
+    assert max(grown) > 1e3 * grown[0]
+    assert "exploding-gradients" not in {f.rule for f in findings}
+
+
+def test_the_slopes_are_added_up_only_where_each_link_is_known():
+    _, case = diagnosed(mlp(6, 16, 16, 16, 3, act=nn.Tanh), blobs(), epochs=2)
+    found = depth(case)
+    assert "over 3 layers" in found.split()
+    assert replace(found, slopes=found.slopes[1:]).split() == ""
+
+
+def test_a_rate_that_is_too_high_is_told_in_one_unit():
+    (finding, *_), _ = diagnosed(mlp(6, 16, 3), blobs(), kind="SGD", lr=30.0)
+    assert finding.rule == "learning-rate-too-high"
+    told = {m.what: m.value for m in finding.evidence}
+    after = next(value for what, value in told.items() if what.startswith("the same with the rate"))
+    assert "the loss went" in finding.claim or f"it is {after:.3g}" in finding.claim
 
 
 def test_half_a_layer_of_dead_units_is_no_fault_where_the_network_learns():

@@ -136,7 +136,7 @@ class Reader(HTMLParser):
 def test_a_finding_is_told_whole():
     said = str(diagnosis())
     for part in (
-        "learning-rate-too-high at 0 (error)",
+        "learning-rate-too-high at model[0] (error)",
         "The rate is 10 times too high",
         "critical rate: 0.05  (expected above lr; along the update)",
         "η > 2/λ",
@@ -171,7 +171,7 @@ def test_advice_alone_is_healthy():
     assert found.healthy
     assert found.verdict() == "Nothing found that is wrong; 1 piece of advice."
     assert diagnosis().verdict() == (
-        "1 error, 1 piece of advice. First: learning-rate-too-high at 0."
+        "1 error, 1 piece of advice. First: learning-rate-too-high at model[0]."
     )
 
 

@@ -34,7 +34,7 @@ def standardise_inputs() -> Change:
     return Change(
         "standardise the inputs",
         apply,
-        "mean, std = X_train.mean(0), X_train.std(0)\nX = (X - mean) / std",
+        "mean, std = X_train.mean(0), X_train.std(0)\nX = (X - mean) / np.where(std > 0, std, 1)",
         "standardise-inputs",
     )
 

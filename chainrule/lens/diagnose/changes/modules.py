@@ -19,11 +19,23 @@ from chainrule.lens.diagnose.changes.editing import (
     spliced,
 )
 from chainrule.lens.diagnose.finding import Change
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer
 from chainrule.lens.diagnose.setup import Setup
 
 RECTIFIERS = frozenset({"relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "mish", "relu6"})
 """Activations that pass about half of the variance: E[φ(z)²] = E[z²]/2 for ReLU (He 2015)."""
+DRAWN = """for name, p in {}.named_parameters():
+    if p.ndim > 1:
+        nn.init.{}
+    elif name.endswith("bias"):
+        nn.init.zeros_(p)"""
+DRAWS = {
+    "he": "kaiming_normal_(p)",
+    "xavier": "xavier_normal_(p)",
+    "lecun": "normal_(p, std=np.prod(p.shape[1:]) ** -0.5)",
+}
+"""What `reinitialise` does, as code of both frameworks."""
 
 
 def _spliced(path: str, made_of: Callable[[Any, Any], Sequence[Any]]) -> Callable[[Setup], Setup]:
@@ -39,7 +51,7 @@ def _spliced(path: str, made_of: Callable[[Any, Any], Sequence[Any]]) -> Callabl
     return apply
 
 
-def _written(kind: str, args: Sequence[Any]) -> str:
+def _made(kind: str, args: Sequence[Any]) -> str:
     return f"nn.{kind}({', '.join(map(repr, args))})"
 
 
@@ -55,36 +67,37 @@ def remove_module(path: str) -> Change:
             )
         return _spliced(path, lambda framework, here: [])(setup)
 
-    return Change(f"take out {path}", apply, f"# without model.{path}", f"remove:{path}")
+    here = written(path)
+    return Change(f"take out {here}", apply, f"{here} = nn.Identity()", f"remove:{path}")
 
 
 def replace_module(path: str, kind: str, *args: Any) -> Change:
     """Another module in the place of one."""
     return Change(
-        f"put {_written(kind, args)} in the place of {path}",
+        f"put {_made(kind, args)} in the place of {written(path)}",
         _spliced(path, lambda framework, here: [framework.layer(kind, *args)]),
-        _written(kind, args),
-        f"replace:{path}:{_written(kind, args)}",
+        f"{written(path)} = {_made(kind, args)}",
+        f"replace:{path}:{_made(kind, args)}",
     )
 
 
 def insert_after(path: str, kind: str, *args: Any) -> Change:
     """A new module right behind one."""
     return Change(
-        f"insert {_written(kind, args)} after {path}",
+        f"insert {_made(kind, args)} after {written(path)}",
         _spliced(path, lambda framework, here: [here, framework.layer(kind, *args)]),
-        f"{_written(kind, args)}  # after {path}",
-        f"after:{path}:{_written(kind, args)}",
+        f"{written(path)} = nn.Sequential({written(path)}, {_made(kind, args)})",
+        f"after:{path}:{_made(kind, args)}",
     )
 
 
 def insert_before(path: str, kind: str, *args: Any) -> Change:
     """A new module right in front of one."""
     return Change(
-        f"insert {_written(kind, args)} before {path}",
+        f"insert {_made(kind, args)} before {written(path)}",
         _spliced(path, lambda framework, here: [framework.layer(kind, *args), here]),
-        f"{_written(kind, args)}  # before {path}",
-        f"before:{path}:{_written(kind, args)}",
+        f"{written(path)} = nn.Sequential({_made(kind, args)}, {written(path)})",
+        f"before:{path}:{_made(kind, args)}",
     )
 
 
@@ -96,7 +109,8 @@ def use_activation(kind: str, paths: Sequence[str] | None = None) -> Change:
             doomed = _hidden_activations(setup)
         else:
             doomed = [place_of(setup, path) for path in paths]
-        if not doomed or any(leaf(setup, path) is None for path in doomed):
+        weighty = {layer.path for layer in seen(setup).layers}
+        if not doomed or any(leaf(setup, path) is None or path in weighty for path in doomed):
             raise Inapplicable(
                 "the activations are functions that the model's own code calls; they have to be "
                 "replaced there"
@@ -109,11 +123,12 @@ def use_activation(kind: str, paths: Sequence[str] | None = None) -> Change:
 
         return edited(setup, edit)
 
-    where = "" if paths is None else f" at {', '.join(paths)}"
+    where = "" if paths is None else f" at {', '.join(map(written, paths))}"
+    lines = [f"{written(path)} = nn.{kind}()" for path in paths or ()]
     return Change(
         f"use {kind} as activation{where}",
         apply,
-        f"nn.{kind}()" + (f"  # {', '.join(paths)}" if paths else ""),
+        "\n".join(lines) or f"nn.{kind}()  # in the place of every hidden activation",
         f"activation:{kind}:{','.join(paths or ())}",
     )
 
@@ -179,13 +194,11 @@ def reinitialise(scheme: str = "he", paths: Sequence[str] | None = None) -> Chan
         framework.load(made.model, new)
         return made
 
-    name = {"he": "kaiming_normal_", "xavier": "xavier_normal_", "lecun": "normal_"}[scheme]
-    where = "" if paths is None else f" of {', '.join(paths)}"
+    where = "" if paths is None else f" of {', '.join(map(written, paths))}"
     return Change(
         f"draw the first weights{where} anew ({scheme})",
         apply,
-        f"nn.init.{name}(layer.weight); nn.init.zeros_(layer.bias)"
-        + (f"  # {', '.join(paths)}" if paths else ""),
+        "\n".join(DRAWN.format(written(path), DRAWS[scheme]) for path in paths or ("",)),
         f"init:{scheme}:{','.join(paths or ())}",
     )
 
@@ -206,9 +219,9 @@ def widen(path: str, factor: float) -> Change:
         return _resized(setup, path, lambda units: max(units + 1, round(units * factor)))
 
     return Change(
-        f"make {path} {factor:g} times as wide",
+        f"make {written(path)} {factor:g} times as wide",
         apply,
-        f"nn.Linear(…, {factor:g} * units)  # {path}",
+        f"nn.Linear(inputs, {factor:g} * units)  # {written(path)}, and what reads it",
         f"widen:{path}:{factor:g}",
     )
 
@@ -216,9 +229,9 @@ def widen(path: str, factor: float) -> Change:
 def narrow(path: str, units: int) -> Change:
     """Fewer units of a dense layer."""
     return Change(
-        f"narrow {path} to {units} units",
+        f"narrow {written(path)} to {units} units",
         lambda setup: _resized(setup, path, lambda _: units),
-        f"nn.Linear(…, {units})  # {path}",
+        f"nn.Linear(inputs, {units})  # {written(path)}, and what reads it",
         f"narrow:{path}:{units}",
     )
 
@@ -228,10 +241,12 @@ def _resized(setup: Setup, path: str, size: Callable[[int], int]) -> Setup:
     layers = seen(setup).layers
     at = next((i for i, layer in enumerate(layers) if layer.path == now), None)
     if at is None or at + 1 >= len(layers):
-        raise Inapplicable(f"{path} is no layer that another one reads")
+        raise Inapplicable(f"{written(path)} is no layer that another one reads")
     here, reader = layers[at], layers[at + 1]
     if {here.kind, reader.kind} != {"linear"} or reader.fan_in != here.units or here.residual:
-        raise Inapplicable(f"{path} and the layer that reads it are not two dense layers in a row")
+        raise Inapplicable(
+            f"{written(path)} and the layer that reads it are not two dense layers in a row"
+        )
     units = size(here.units)
     between = [
         (p, kind)

@@ -9,6 +9,7 @@ from typing import Any
 from chainrule.lens.diagnose.changes.editing import Inapplicable, seen
 from chainrule.lens.diagnose.finding import Change
 from chainrule.lens.diagnose.loss_forms import recognised
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.setup import Setup
 
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")
@@ -19,8 +20,7 @@ def set_rate(lr: float) -> Change:
     """The learning rate of the first group; other groups, and a schedule, keep their proportion."""
 
     def apply(setup: Setup) -> Setup:
-        made = setup.copied()
-        now = made.framework.rate(made.optimizer)
+        made, now = setup.copied(), setup.rate
         if now > 0:
             _scale_rates(made.optimizer, made.schedule, lr / now)
         made.framework.set_options(made.optimizer, **({} if now > 0 else {"lr": lr}))
@@ -96,11 +96,11 @@ def hold(names: Sequence[str]) -> Change:
         made.framework.hold(made.model, made.optimizer, _ordered(made, {*held, *names}))
         return made
 
-    few = ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    every = ", ".join(map(written, names))
     return Change(
-        f"give {few} to the optimiser",
+        f"give {_few(names)} to the optimiser",
         apply,
-        "optimizer = …(model.parameters(), …)",
+        f'optimizer.add_param_group({{"params": [{every}]}})',
         f"hold:{','.join(sorted(names))}",
     )
 
@@ -114,9 +114,13 @@ def unfreeze(names: Sequence[str]) -> Change:
             made.framework.set_requires_grad(made.model, name, True)
         return hold(names).apply(made)
 
-    few = ", ".join(list(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    code = "\n".join(f"model.{name}.requires_grad = True" for name in list(names)[:3])
-    return Change(f"unfreeze {few}", apply, code, f"unfreeze:{','.join(sorted(names))}")
+    code = "\n".join(f"{written(name)}.requires_grad = True" for name in names)
+    return Change(f"unfreeze {_few(names)}", apply, code, f"unfreeze:{','.join(sorted(names))}")
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(written, list(names)[:3])) + more
 
 
 def _ordered(setup: Setup, names: set[str]) -> list[str]:
@@ -143,7 +147,12 @@ def descend() -> Change:
             made.framework.set_options(made.optimizer, maximize=False)
         return made.with_(sign=recognised(seen(made), made).sign)
 
-    return Change("descend: minimise the loss", apply, "loss.backward()", "descend")
+    return Change(
+        "descend: minimise the loss",
+        apply,
+        "loss.backward()  # of the loss itself: no minus sign before it, and no maximize=True",
+        "descend",
+    )
 
 
 def clip_gradients(norm: float) -> Change:
@@ -151,7 +160,7 @@ def clip_gradients(norm: float) -> Change:
     return Change(
         f"clip the gradients' norm at {norm:g}",
         lambda setup: setup.copied().with_(clip=norm),
-        f"clip_grad_norm_(model.parameters(), {norm:g})",
+        f"clip_grad_norm_(model.parameters(), {norm:g})  # between backward() and step()",
         f"clip:{norm:g}",
     )
 

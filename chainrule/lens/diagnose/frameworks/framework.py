@@ -41,6 +41,8 @@ class Framework(Protocol):
 
     name: str
     """ "chainrule" or "torch"."""
+    leaf: int
+    """Which of the tensors that the model gives is its prediction, where it gives several."""
 
     def copy(self, *together: Any) -> tuple[Any, ...]:
         """Deep copies of model, optimiser, schedule, …, that refer to each other as they do."""
@@ -56,6 +58,9 @@ class Framework(Protocol):
     ) -> Pass:
         """One recorded pass. The model (mode, buffers, gradients) and the random generators have
         the same bits afterwards. What the model or the loss raises is in `Pass.error`."""
+
+    def settle(self, model: Any, x: np.ndarray) -> None:
+        """Give layers that take their sizes from the first rows (lazy ones) their sizes."""
 
     def parameters(self, model: Any) -> dict[str, np.ndarray]:
         """Every parameter's value by name: views, not to be written to."""
@@ -128,6 +133,14 @@ class Framework(Protocol):
 
     def outputs(self, model: Any, x: np.ndarray, *, training: bool = False) -> np.ndarray:
         """The model's outputs for all rows, undisturbed, without a graph."""
+
+    def evaluated(
+        self, model: Any, x: np.ndarray, y: np.ndarray, loss: Any, *, training: bool = False
+    ) -> tuple[np.ndarray, float]:
+        """(the outputs for all rows, the loss of all that the model gives); see `outputs`."""
+
+    def leaves(self, model: Any, x: np.ndarray) -> list[tuple[int, ...]]:
+        """The shapes of the tensors that the model gives for these rows; undisturbed."""
 
     def loss_of(self, loss: Any, outputs: np.ndarray, y: np.ndarray) -> float:
         """The loss of given outputs."""

@@ -40,8 +40,10 @@ def following(watch: Watch) -> Iterator[None]:
         try:
             yield
         finally:
-            debug.watchers, state.depth = before, depth
-            follower.leave()
+            try:
+                follower.leave()
+            finally:
+                debug.watchers, state.depth = before, depth
 
 
 class Follower(debug.Watcher):

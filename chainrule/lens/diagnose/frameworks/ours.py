@@ -16,8 +16,10 @@ from chainrule.lens.diagnose.frameworks.framework import OptimizerFacts
 from chainrule.lens.diagnose.frameworks.our_loops import following
 from chainrule.lens.diagnose.frameworks.our_passes import read
 from chainrule.lens.diagnose.frameworks.our_steps import compiled_step
+from chainrule.lens.diagnose.frameworks.structures import joined, leaves, one_number
 from chainrule.lens.diagnose.passes import Pass
 from chainrule.nn.undisturbed import undisturbed
+from chainrule.ops.joining import concat
 from chainrule.probability.assumed import noted
 from chainrule.tensor import generator
 from chainrule.tensor.creation import as_operand
@@ -36,8 +38,16 @@ class Ours:
     name = "chainrule"
     compiled_from = 300
 
+    def __init__(self) -> None:
+        self.leaf = 0
+
     def copy(self, *together: Any) -> tuple[Any, ...]:
-        return tuple(copy.deepcopy(list(together)))
+        # What a module computed and kept (a list of activations) belongs to a graph, and its copy
+        # does not.
+        modules = (m for t in together if isinstance(t, nn.Module) for m in t.modules())
+        kept = [t for m in modules for t in leaves(list(vars(m).values()), Tensor)]
+        memo = {id(t): t.detach() for t in kept if t._node is not None and t._node.op is not None}
+        return tuple(copy.deepcopy(list(together), memo))
 
     def observe(
         self,
@@ -55,10 +65,13 @@ class Ours:
             try:
                 output = result = model(self._cast(model, x))
                 if loss is not None and y is not None:
-                    result = loss(output, self._cast(model, y))
+                    result = one_number(loss(output, self._cast(model, y)), Tensor)
             except Exception as error:  # the user's own fault is a finding
                 fault = error
-        return read(model, x, y, output, result, calls, training=training, error=fault)
+        several = list(leaves(output, Tensor))
+        main = several[min(self.leaf, len(several) - 1)] if several else None
+        result = main if result is output else result
+        return read(model, x, y, main, result, calls, training=training, error=fault)
 
     def _cast(self, model: Any, values: np.ndarray) -> Tensor:
         """Floating-point numbers in the dtype of the model's parameters."""
@@ -67,6 +80,9 @@ class Ours:
         if array.dtype.kind == "f" and first is not None and first.dtype.kind == "f":
             array = array.astype(first.dtype, copy=False)
         return as_operand(array)
+
+    def settle(self, model: Any, x: np.ndarray) -> None:
+        """There are no lazy layers here."""
 
     def parameters(self, model: Any) -> dict[str, np.ndarray]:
         return {name: cell.numpy() for name, cell in model.named_parameters()}
@@ -193,10 +209,20 @@ class Ours:
         sign: float = 1.0,
         clip: float | None = None,
     ) -> float:
-        value = loss(model(self._cast(model, x)), self._cast(model, y))
-        (value if sign > 0 else -value).backward()
-        if clip is not None:
-            optim.clip_grad_norm_(model.parameters(), clip)
+        values: list[float] = []
+
+        def closure() -> Any:
+            value = loss(model(self._cast(model, x)), self._cast(model, y))
+            (value if sign > 0 else -value).backward()
+            if clip is not None:
+                optim.clip_grad_norm_(model.parameters(), clip)
+            values.append(float(value.item()))
+            return value
+
+        if isinstance(optimizer, optim.LBFGS):
+            optimizer.step(closure)
+            return values[0]
+        closure()
         kept = None
         if not clear:
             kept = {p: p.grad for p in model.parameters() if p.grad is not None}
@@ -204,7 +230,7 @@ class Ours:
         if kept is not None:
             for p, g in kept.items():
                 p.grad = g
-        return float(value.item())
+        return values[0]
 
     def stepper(
         self,
@@ -220,7 +246,7 @@ class Ours:
         def eager(x: np.ndarray, y: np.ndarray) -> float:
             return self.step(model, x, y, loss, optimizer, clear=clear, sign=sign, clip=clip)
 
-        if steps < self.compiled_from or not clear:
+        if steps < self.compiled_from or not clear or isinstance(optimizer, optim.LBFGS):
             return eager
         return compiled_step(
             model, loss, optimizer, sign, clip, lambda a: self._cast(model, a), eager
@@ -228,11 +254,33 @@ class Ours:
 
     def outputs(self, model: Any, x: np.ndarray, *, training: bool = False) -> np.ndarray:
         with undisturbed(model, training=training), no_grad(), quiet():
-            parts = [
-                model(self._cast(model, x[start : start + ROWS_AT_ONCE])).numpy(copy=True)
-                for start in range(0, max(len(x), 1), ROWS_AT_ONCE)
-            ]
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+            return self._prediction(self._whole(model, x)).numpy(copy=True)
+
+    def evaluated(
+        self, model: Any, x: np.ndarray, y: np.ndarray, loss: Any, *, training: bool = False
+    ) -> tuple[np.ndarray, float]:
+        with undisturbed(model, training=training), no_grad(), quiet():
+            whole = self._whole(model, x)
+            value = loss(whole, self._cast(model, y))
+            return self._prediction(whole).numpy(copy=True), float(value.item())
+
+    def leaves(self, model: Any, x: np.ndarray) -> list[tuple[int, ...]]:
+        with undisturbed(model, training=False), no_grad(), quiet():
+            return [t.shape for t in leaves(model(self._cast(model, x)), Tensor)]
+
+    def _whole(self, model: Any, x: np.ndarray) -> Any:
+        parts = [
+            model(self._cast(model, x[start : start + ROWS_AT_ONCE]))
+            for start in range(0, max(len(x), 1), ROWS_AT_ONCE)
+        ]
+        return joined(parts, Tensor, concat)
+
+    def _prediction(self, output: Any) -> Tensor:
+        found = list(leaves(output, Tensor))
+        if not found:
+            raise TypeError(f"the model gives {type(output).__name__}, which holds no tensor")
+        prediction: Tensor = found[min(self.leaf, len(found) - 1)]
+        return prediction
 
     def loss_of(self, loss: Any, outputs: np.ndarray, y: np.ndarray) -> float:
         with no_grad(), quiet():

@@ -15,7 +15,13 @@ from torch.nn import functional as F
 
 from chainrule.lens.diagnose.frameworks.framework import OptimizerFacts
 from chainrule.lens.diagnose.frameworks.randomness import randomness_kept
-from chainrule.lens.diagnose.frameworks.torch_recording import Recorder, array, first_tensor
+from chainrule.lens.diagnose.frameworks.structures import joined, one_number
+from chainrule.lens.diagnose.frameworks.torch_recording import (
+    Recorder,
+    array,
+    first_tensor,
+    tensors_in,
+)
 from chainrule.lens.diagnose.passes import Pass
 
 if TYPE_CHECKING:
@@ -39,8 +45,16 @@ class Torch:
     name = "torch"
     compiled_from = None
 
+    def __init__(self) -> None:
+        self.leaf = 0
+
     def copy(self, *together: Any) -> tuple[Any, ...]:
         memo: dict[int, Any] = {}
+        for module in (m for t in together if isinstance(t, nn.Module) for m in t.modules()):
+            # What a module computed and kept (a weight made of its norm and direction, a list of
+            # activations) cannot be copied with its graph, and is computed anew.
+            kept = (t for t in tensors_in(list(vars(module).values())) if t.grad_fn is not None)
+            memo.update({id(t): t.detach().clone() for t in kept})
         made = tuple(copy.deepcopy(plain(thing), memo) for thing in together)
         for thing, copied in zip(together, made, strict=True):
             if isinstance(thing, torch.optim.Optimizer):
@@ -58,7 +72,7 @@ class Torch:
     ) -> Pass:
         model = plain(model)
         found = Pass(x, y, frozen=self.frozen(model), training=training)
-        recorder = Recorder(model)
+        recorder = Recorder(model, self.leaf)
         result: Any = None
         with undisturbed(model, training=training), torch.enable_grad():
             try:
@@ -67,7 +81,7 @@ class Torch:
                 with recorder:
                     result = output = model(given)
                     if loss is not None and target is not None:
-                        result = loss(output, target)
+                        result = one_number(loss(output, target), torch.Tensor)
             except Exception as error:  # the user's own fault is a finding
                 found.error = error
                 found.raised_in = recorder.raised_in
@@ -87,6 +101,15 @@ class Torch:
             dtype = torch.int64
             values = values.astype(np.int64)
         return torch.tensor(values, dtype=dtype, device=first.device)
+
+    def settle(self, model: Any, x: np.ndarray) -> None:
+        model = plain(model)
+        if any(nn.parameter.is_lazy(t) for _, t in _held(model)):
+            modes = [(module, module.training) for module in model.modules()]
+            with randomness_kept(), torch.no_grad():
+                model.eval()(self._cast(model, x))
+            for module, mode in modes:
+                module.training = mode
 
     def parameters(self, model: Any) -> dict[str, np.ndarray]:
         return {name: _view(p) for name, p in plain(model).named_parameters()}
@@ -238,11 +261,34 @@ class Torch:
     def outputs(self, model: Any, x: np.ndarray, *, training: bool = False) -> np.ndarray:
         model = plain(model)
         with undisturbed(model, training=training), torch.no_grad():
-            parts = [
-                array(_only(model(self._cast(model, x[start : start + ROWS_AT_ONCE]))))
-                for start in range(0, max(len(x), 1), ROWS_AT_ONCE)
-            ]
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+            return array(self._prediction(self._whole(model, x)))
+
+    def evaluated(
+        self, model: Any, x: np.ndarray, y: np.ndarray, loss: Any, *, training: bool = False
+    ) -> tuple[np.ndarray, float]:
+        model = plain(model)
+        with undisturbed(model, training=training), torch.no_grad():
+            whole = self._whole(model, x)
+            value = loss(whole, self._cast(model, y))
+            return array(self._prediction(whole)), float(value.item())
+
+    def leaves(self, model: Any, x: np.ndarray) -> list[tuple[int, ...]]:
+        model = plain(model)
+        with undisturbed(model, training=False), torch.no_grad():
+            return [tuple(t.shape) for t in tensors_in(model(self._cast(model, x)))]
+
+    def _whole(self, model: Any, x: np.ndarray) -> Any:
+        parts = [
+            model(self._cast(model, x[start : start + ROWS_AT_ONCE]))
+            for start in range(0, max(len(x), 1), ROWS_AT_ONCE)
+        ]
+        return joined(parts, torch.Tensor, torch.cat)
+
+    def _prediction(self, output: Any) -> torch.Tensor:
+        found = list(tensors_in(output))
+        if not found:
+            raise TypeError(f"the model gives {type(output).__name__}, which holds no tensor")
+        return found[min(self.leaf, len(found) - 1)]
 
     def loss_of(self, loss: Any, outputs: np.ndarray, y: np.ndarray) -> float:
         given = torch.tensor(np.asarray(outputs))
@@ -322,13 +368,6 @@ def _view(parameter: torch.Tensor) -> np.ndarray:
     if parameter.dtype == torch.bfloat16 or parameter.device.type != "cpu":
         return array(parameter)
     found: np.ndarray = parameter.numpy()
-    return found
-
-
-def _only(output: Any) -> torch.Tensor:
-    found = first_tensor(output)
-    if found is None:
-        raise TypeError(f"the model gives {type(output).__name__}, which holds no tensor")
     return found
 
 

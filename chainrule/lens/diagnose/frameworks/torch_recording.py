@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
+from chainrule.lens.diagnose.frameworks.structures import leaves
 from chainrule.lens.diagnose.frameworks.torch_loss import loss_facts
 from chainrule.lens.diagnose.frameworks.torch_names import (
     ARITHMETIC,
@@ -56,14 +57,7 @@ def array(tensor: torch.Tensor) -> np.ndarray:
 
 def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists, dictionaries, and objects that are dictionaries."""
-    if isinstance(thing, torch.Tensor):
-        yield thing
-    elif isinstance(thing, Mapping):
-        for part in thing.values():
-            yield from tensors_in(part)
-    elif isinstance(thing, (tuple, list)):
-        for part in thing:
-            yield from tensors_in(part)
+    return leaves(thing, torch.Tensor)
 
 
 def first_tensor(thing: Any) -> torch.Tensor | None:
@@ -84,9 +78,10 @@ class Recorder(TorchFunctionMode):
         ops: what ran, with the values, without gradients.
         called: whether the model was called; `x` the first tensor that it was given, `output` what
             it gave back, `raised_in` the path of the innermost module that was running.
+        leaf: which of the tensors that it gave back is the prediction.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, leaf: int = 0) -> None:
         super().__init__()
         self.model = model
         self.paths = {id(module): path for path, module in model.named_modules()}
@@ -95,6 +90,7 @@ class Recorder(TorchFunctionMode):
         self.made: list[_Made] = []
         self.x: torch.Tensor | None = None
         self.output: Any = None
+        self.leaf = leaf
         self.called = False
         self._modules: list[str] = []
         self._position: dict[int, int] = {}
@@ -209,7 +205,8 @@ class Recorder(TorchFunctionMode):
             place=_place(),
         )
         edge = None
-        if tensor.requires_grad and (tensor.is_floating_point() or tensor.is_complex()):
+        graph = tensor.grad_fn is not None or torch.is_grad_enabled()
+        if tensor.requires_grad and graph and (tensor.is_floating_point() or tensor.is_complex()):
             edge = torch.autograd.graph.get_gradient_edge(tensor)
         others = [] if chainrule_name(name) == "getitem" else tensors_in(result)
         for part in [tensor, *others]:
@@ -254,7 +251,8 @@ class Recorder(TorchFunctionMode):
     ) -> Pass:
         """Fill a pass with what was recorded up to `result`, the loss or the output; `retain`
         leaves the autograd graph as it is, for the user's own backward pass."""
-        output = first_tensor(self.output)
+        outputs = list(tensors_in(self.output))
+        output = outputs[min(self.leaf, len(outputs) - 1)] if outputs else None
         found.parameters = self.values
         found.gradients = dict.fromkeys(self.values)
         found.unregistered = tuple(self.unregistered.values())

@@ -74,8 +74,10 @@ class _Loop:
     def hooked(self) -> Iterator[None]:
         optimizer = self.watch.optimizer
         hooks = [
-            self.watch.model.register_forward_pre_hook(self.forward_begins, with_kwargs=True),
-            self.watch.model.register_forward_hook(self.forward_ended),
+            self.watch.model.register_forward_pre_hook(
+                _Hook(self.forward_begins), with_kwargs=True
+            ),
+            self.watch.model.register_forward_hook(_Hook(self.forward_ended)),
         ]
         if optimizer is not None:
             hooks += [
@@ -250,6 +252,21 @@ class _Loop:
             if versions != self.versions and self.watch.backwards:
                 self.watch.stepped()
             self.versions = versions
+
+
+class _Hook:
+    """A hook on a module that its copies and what is saved of it have no part in: the loop may copy
+    the model (the best one so far, a moving average), and the copy tells nobody."""
+
+    def __init__(self, tell: Callable[..., None] | None = None) -> None:
+        self.tell = tell
+
+    def __call__(self, *told: Any) -> None:
+        if self.tell is not None:
+            self.tell(*told)
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()
 
 
 class _TargetFinder(TorchFunctionMode):

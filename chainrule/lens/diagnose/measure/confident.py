@@ -12,6 +12,7 @@ farthest from any boundary (the largest lead of the likeliest class): there, cle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, comb
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class Noise:
         joint: (C, C) counts: given label, likely label.
         surest: the share of disagreement among the surest quarter; `overall`: among all rows.
         neighbours: for the share of flagged rows whose nearest rows bear the other label.
+        trend: how much rarer disagreement gets with the lead, within the surest half: the
+            correlation × √rows, which is standard normal where labels were flipped whatever
+            their rows, and clearly above 0 where classes overlap.
     """
 
     share: float
@@ -44,6 +48,17 @@ class Noise:
     surest: float
     overall: float
     neighbours: float
+    trend: float
+
+    @property
+    def expected(self) -> float:
+        """What `neighbours` would be if that share of the labels had been flipped, whatever their
+        rows: of the nearest rows each bears the likelier label with the probability 1 − share."""
+        p, least = 1 - self.share, ceil(AGREE * NEIGHBOURS)
+        return sum(
+            comb(NEIGHBOURS, k) * p**k * (1 - p) ** (NEIGHBOURS - k)
+            for k in range(least, NEIGHBOURS + 1)
+        )
 
 
 def noise_of(scores: np.ndarray, labels: np.ndarray, features: np.ndarray) -> Noise:
@@ -71,7 +86,8 @@ def noise_of(scores: np.ndarray, labels: np.ndarray, features: np.ndarray) -> No
     lead = ranked[:, -1] - ranked[:, -2] if classes > 1 else ranked[:, -1]
     surest = np.argsort(-lead, kind="stable")
     disagrees = (p.argmax(1) != labels).astype(np.float64)
-    share, low, high = interval(disagrees[surest[: max(rows // 2, 1)]], shares=True)
+    half = surest[: max(rows // 2, 1)]
+    share, low, high = interval(disagrees[half], shares=True)
 
     agree = _neighbours_say(features, labels, likely)
     flagged = counted & (likely != labels)
@@ -83,7 +99,14 @@ def noise_of(scores: np.ndarray, labels: np.ndarray, features: np.ndarray) -> No
         float(disagrees[surest[: max(rows // 4, 1)]].mean()),
         float(disagrees.mean()),
         float(supported.sum() / max(flagged.sum(), 1)),
+        -_correlation(lead[half], disagrees[half]) * float(np.sqrt(len(half))),
     )  # fmt: skip
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size else 0.0
 
 
 def _neighbours_say(features: np.ndarray, labels: np.ndarray, said: np.ndarray) -> np.ndarray:

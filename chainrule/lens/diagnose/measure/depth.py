@@ -31,9 +31,11 @@ class Depth:
     slopes: tuple[Slope, ...] = ()
 
     def split(self) -> str:
-        """What makes the slope, in words; "" where the parts do not add up to it."""
-        if not self.slopes:
-            return ""
+        """What makes the slope, in words; "" where the parts do not add up to it, or one is
+        not known."""
+        links = [self.lowest, *(s.above for s in self.slopes)]
+        if not self.slopes or links != [*(s.below for s in self.slopes), self.highest]:
+            return ""  # a link is not known: the rest does not make the whole
         total, weights, activation, between = (
             sum(getattr(s, what) for s in self.slopes)
             for what in ("measured", "weights", "activation", "between")
@@ -41,9 +43,10 @@ class Depth:
         count = len(self.slopes)
         rest = f" + {between:.2f} from what stands between" if abs(between) > 0.5 else ""
         return (
-            f"ln(‖δ_{self.lowest}‖²/‖δ_{self.highest}‖²) = {total:.2f} over {count} layers, of "
-            f"which the weights' part Σ ln(n·E[w²]) = {weights:.2f} and the activations' "
-            f"Σ ln E[φ′²] = {activation:.2f}{rest} (sum {weights + activation + between:.2f})"
+            f"ln(‖δ_{self.lowest}‖²/‖δ_{self.highest}‖²) = {total:.2f} over {count} "
+            f"layers, of which the weights' part Σ ln(n·E[w²]) = {weights:.2f} and the "
+            f"activations' Σ ln E[φ′²] = {activation:.2f}{rest} (sum "
+            f"{weights + activation + between:.2f})"
         )
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CODE = 1e-3
+"""The share of a column's variance within classes below which it is a code of the class: a legend,
+or a probability that was computed from it."""
 CHANCE = 1e-3
 """So many equal pairs of rows may be expected by chance before equality says nothing."""
 
@@ -116,7 +119,8 @@ def strongest_column(x: np.ndarray, targets: np.ndarray, *, classes: bool) -> Co
 
 
 def _class_power(column: np.ndarray, at: int, targets: np.ndarray) -> ColumnPower:
-    """Classes from one column: as a code (few values, one class each), else by one cut."""
+    """Classes from one column: as a code (one value for each class, or hardly more), else by one
+    cut."""
     labels, classes = targets.argmax(1), targets.shape[1]
     base = 1 - targets.mean(0).max()
     values, code = np.unique(column, return_inverse=True)
@@ -125,6 +129,11 @@ def _class_power(column: np.ndarray, at: int, targets: np.ndarray) -> ColumnPowe
     if len(values) <= classes + 1:
         power = 1 - (1 - table.max(1).sum() / len(labels)) / max(base, 1e-30)
         return ColumnPower(at, float(power), bool(power > 1 - 1e-9))
+    means = targets.T @ column / np.maximum(targets.sum(0), 1)
+    nearest = np.abs(column[:, None] - means).argmin(1)
+    within = np.mean((column - means[labels]) ** 2)
+    if within < CODE * column.var() and np.array_equal(nearest, labels):
+        return ColumnPower(at, 1.0, True)
     if classes == 2:
         ones = np.concatenate([[0], np.cumsum(table[:, 1])])
         zeros = np.concatenate([[0], np.cumsum(table[:, 0])])

@@ -61,7 +61,7 @@ def chain(run: Pass) -> str:
         return ""
     sigma, middle = found[0].largest, found[0].median
     return (
-        f"the Jacobian of {found[0].path} has the largest singular value {sigma:.3g} "
+        f"the Jacobian of the layers {found[0].path} has the largest singular value {sigma:.3g} "
         f"and the median {middle:.3g} (both near 1 where signals pass, Pennington et al. 2017)"
     )
 

@@ -11,6 +11,7 @@ from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.measure.chance import chance
 from chainrule.lens.diagnose.measure.probes import compared, reach
 from chainrule.lens.diagnose.trace import Trace
+from chainrule.lens.diagnose.yardstick import meant
 
 BLOCKS = 20
 
@@ -29,6 +30,7 @@ class Learning:
         chance, floor: the loss of the best constant, and the least that there is; NaN if unknown.
         error, held_out: the yardstick of training and held-out rows at the end (1: a constant's).
         start_error: of training rows before the first step. `best_error`: the least on the way.
+        steps: made when those errors were taken.
         broken: whether the loss stopped being finite, or ended far above where it began.
         plain: the training rows' error at the end ÷ a constant's: of classes the wrong ones alone.
         attainable: the same of a simple model on rows that it has not seen; None if there is none.
@@ -47,6 +49,7 @@ class Learning:
     held_out: float
     start_error: float
     best_error: float
+    steps: int
     broken: bool
     plain: float
     attainable: float | None
@@ -133,6 +136,7 @@ def _learning(case: Case, trace: Trace) -> Learning:
         held_out=float(held[-1]) if held else float("nan"),
         start_error=errors[0] if errors else float("nan"),
         best_error=min(errors) if errors else float("nan"),
+        steps=seen[-1].step if seen else trace.steps,
         broken=broken,
         plain=plain_error(case),
         attainable=attainable(case),
@@ -183,6 +187,6 @@ def plain_error(case: Case) -> float:
     if run.error is not None or run.outputs is None or run.y is None:
         return float("nan")
     try:
-        return compared(run.outputs, run.y, case.setup.task)[0]
+        return compared(meant(run.outputs, case.setup.reading), run.y, case.setup.task)[0]
     except Missing:
         return float("nan")

@@ -43,8 +43,7 @@ class Bench:
     def value(self, offset: dict[str, np.ndarray]) -> float:
         """The loss at the state plus `offset`."""
         self._at(offset)
-        outputs = self.framework.outputs(self.model, self.x, training=True)
-        return self.framework.loss_of(self.loss, outputs, self.y)
+        return self.framework.evaluated(self.model, self.x, self.y, self.loss, training=True)[1]
 
     def _at(self, offset: dict[str, np.ndarray] | None) -> None:
         moved = dict(self.state)
@@ -179,7 +178,7 @@ def _critical(case: Case, last: bool) -> CriticalRate | None:
         passes += 1
         return not at.value({n: factor * by for n, by in step.items()}) <= loss
 
-    used = setup.rate
+    used = framework.rate(setup.optimizer)
     low, high = (0.0, 1.0) if rises(1.0) else (1.0, float("inf"))
     stride = 8.0
     while passes < 7 and not (low > 0 and np.isfinite(high)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def _parts(run: Pass, below: Layer, above: Layer) -> Slope | None:
     low, high = _square(below.delta), _square(above.delta)
     weights = above.fan_in * _square(weight) / weight.size
     activation = float(np.nanmean(np.square(slope, dtype=np.float64)))
-    if min(low, high, weights, activation) <= 0:
+    if not all(0 < v < inf for v in (low, high, weights, activation)):
         return None
     between = 0.0
     if below.h_gradient is not None and below.activation:

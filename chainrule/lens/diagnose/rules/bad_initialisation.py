@@ -10,6 +10,7 @@ from chainrule.lens.diagnose import changes
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.chance import chance
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 from chainrule.lens.diagnose.sampling import BOUNDED, FLAT, rms, slope_of
@@ -59,7 +60,7 @@ class BadInitialisation(Rule):
         gain = _gain(run, first)
         yield Finding(
             self.name, first.path,
-            f"the weights of {first.path} start {np.sqrt(gain):.2g} times too large: its "
+            f"the weights of {written(first.path)} start {np.sqrt(gain):.2g} times too large: its "
             f"{first.fan_in} inputs of rms {rms(first.x) if first.x is not None else 1:.2g} give "
             "sums "
             f"of rms {rms(first.z):.3g}",
@@ -91,8 +92,8 @@ class BadInitialisation(Rule):
         gain = _gain(run, worst)
         yield Finding(
             self.name, worst.path,
-            f"the weights of {worst.path} start {1 / np.sqrt(gain):.3g} times too small: what "
-            f"reaches the last layer differs between examples by {kept:.1e} of what comes in",
+            f"the weights of {written(worst.path)} start {1 / np.sqrt(gain):.3g} times too small: "
+            f"what reaches the last layer differs between examples by {kept:.1e} of what comes in",
             (
                 Measured("n · E[w²]", gain, "1 to 2"),
                 Measured("spread between examples at the last layer ÷ at the input", kept, "about "

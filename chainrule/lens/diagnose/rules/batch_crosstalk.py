@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.crosstalk import crosstalk, first_mixing
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.rules.rule import Rule
 
 
@@ -25,7 +26,7 @@ class BatchCrosstalk(Rule):
             return
         op = first_mixing(case)
         place = (op.path if op is not None else "") or "model"
-        which = f" ({op.name} in {op.path or 'the model'})" if op is not None else ""
+        which = f" ({op.name} in {written(op.path)})" if op is not None else ""
         yield Finding(
             self.name,
             place,

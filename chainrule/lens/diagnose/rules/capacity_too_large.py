@@ -11,6 +11,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.ranks import effective_rank
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.rules.rule import Rule
 
 LEAST_UNITS = 128
@@ -49,8 +50,8 @@ class CapacityTooLarge(Rule):
         yield Finding(
             self.name,
             layer.path,
-            f"{layer.path} has {layer.units} units and what they give spans about {rank:.1f} "
-            f"directions: {enough} units would likely do",
+            f"{written(layer.path)} has {layer.units} units and what they give spans about "
+            f"{rank:.1f} directions: {enough} units would likely do",
             (
                 Measured("effective rank ÷ units", share, f"above {USED:g}",
                          f"{len(case.probe.x)} rows, after training"),

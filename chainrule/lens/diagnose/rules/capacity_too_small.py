@@ -13,6 +13,7 @@ from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.again import Again, again
 from chainrule.lens.diagnose.measure.probes import Reach, layer_probes, reach
 from chainrule.lens.diagnose.measure.ranks import dead_units, effective_rank
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -103,8 +104,8 @@ def _finding(layer: Layer, rank: float, read: float, found: Reach, wider: Again)
     return Finding(
         CapacityTooSmall.name,
         layer.path,
-        f"{layer.path} with {layer.units} units is too narrow: the training error stands at "
-        f"{wider.train_error:.2f} of a constant's, and with {more} units the same "
+        f"{written(layer.path)} with {layer.units} units is too narrow: the training error stands "
+        f"at {wider.train_error:.2f} of a constant's, and with {more} units the same "
         f"run comes to {wider.changed_train_error:.2f}",
         (
             Measured("training error ÷ a constant's", wider.train_error,
@@ -113,13 +114,14 @@ def _finding(layer: Layer, rank: float, read: float, found: Reach, wider: Again)
                      f"{more} units, same seed"),
             Measured("error of a simple model ÷ a constant's", found.error, "",
                      f"{found.best.kernel} ridge, rows left out"),
-            Measured(f"error of a linear model on what {layer.path} gives ÷ a constant's", read,
-                     f"about {found.error:.3g}", "ridge, rows left out"),
-            Measured(f"effective rank of what {layer.path} gives", rank, f"below {layer.units}"),
+            Measured(f"error of a linear model on what {written(layer.path)} gives ÷ a constant's",
+                     read, f"about {found.error:.3g}", "ridge, rows left out"),
+            Measured(f"effective rank of what {written(layer.path)} gives", rank,
+                     f"below {layer.units}"),
         ),
-        f"what comes after {layer.path} is a function of {layer.units} numbers, all in use "
-        f"(effective rank {rank:.1f}): the square error of approximation falls with the units as "
-        "O(1/n) (Barron, IEEE Trans. Inf. Theory 1993)",
+        f"what comes after {written(layer.path)} is a function of {layer.units} numbers, all in "
+        f"use (effective rank {rank:.1f}): the square error of approximation falls with the units "
+        "as O(1/n) (Barron, IEEE Trans. Inf. Theory 1993)",
         "warning",
         0.5,
         (change, changes.widen(layer.path, 2)),

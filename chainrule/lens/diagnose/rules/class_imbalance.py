@@ -52,7 +52,7 @@ class ClassImbalance(Rule):
             reached, low, _ = interval((balanced[of] == i).astype(float), shares=True)
             precise = float(np.mean(of[balanced == i])) if (balanced == i).any() else 0.0
             if recall < LOST and high < reached and reached > FOUND and low > LOST:
-                if precise < 3 * counts[i] / counts.sum():
+                if precise < 3 * of.mean():
                     continue
                 yield self._finding(case, c, counts[i] / counts.sum(), recall, reached, precise)
 

@@ -12,6 +12,7 @@ from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.learning import Learning, learning
 from chainrule.lens.diagnose.measure.ranks import dead_units
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -43,14 +44,15 @@ class DeadUnits(Rule):
 
     def _finding(self, case: Case, how: Learning, layer: Layer, share: float) -> Finding:
         rows = len(case.probe.x)
+        activation = case.probe.activation_path(layer)
         before = _share_at(case.first_probe, layer.path)
         count = round(share * layer.units)
         pulled = layer.by_unit(np.asarray(layer.h)).shape[0]
         return Finding(
             self.name,
             layer.path,
-            f"{count} of {layer.units} units of {layer.path} are dead: their {layer.activation} is "
-            f"0 for each of {rows} training rows",
+            f"{count} of {layer.units} units of {written(layer.path)} are dead: their "
+            f"{layer.activation} is 0 for each of {rows} training rows",
             (
                 Measured("share of dead units after the run", share, f"below {MOST}",
                          f"{pulled} values of each unit"),
@@ -63,7 +65,7 @@ class DeadUnits(Rule):
             "error",
             0.85 if before > MOST else 0.75 if share > 0.99 else 0.6,
             (
-                changes.use_activation("LeakyReLU", paths=[layer.path]),
+                *((changes.use_activation("LeakyReLU", [activation]),) if activation else ()),
                 changes.reinitialise("he", paths=[layer.path]),
                 changes.set_rate(case.setup.rate / 10 or 1e-4),
                 changes.standardise_inputs(),
@@ -76,8 +78,8 @@ def _when(before: float, share: float) -> str:
     if before > MOST:
         return f"{before:.0%} were dead before the first step: biases or weights were drawn so"
     return (
-        f"{before:.0%} were dead before the first step, {share:.0%} after the run: steps too long "
-        "threw them over the edge"
+        f"{before:.0%} were dead before the first step, {share:.0%} after the run: its steps drove "
+        "them there"
     )
 
 

@@ -13,6 +13,7 @@ from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.depth import depth
 from chainrule.lens.diagnose.measure.jacobians import chain
 from chainrule.lens.diagnose.measure.learning import learning
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.rules.rule import Rule
 from chainrule.lens.diagnose.trace import Trace
 
@@ -40,8 +41,8 @@ class ExplodingGradients(Rule):
             where, claim = (
                 found.lowest,
                 (
-                    f"gradients explode: at {found.lowest} they are {through:.3g} times those at "
-                    f"{found.highest}, {found.count - 1} layers above"
+                    f"gradients explode: at {written(found.lowest)} they are {through:.3g} times "
+                    f"those at {written(found.highest)}, {found.count - 1} layers above"
                 ),
             )
             law = "; ".join(
@@ -56,7 +57,11 @@ class ExplodingGradients(Rule):
         elif growth > MOST:
             where, claim = (
                 name.rpartition(".")[0] or name,
-                (f"gradients explode: that of {name} grew {growth:.3g} times, from {first:.3g}"),
+                (
+                    f"gradients explode: that of {written(name)} became "
+                    + (f"{growth:.3g} times" if np.isfinite(growth) else "infinitely often")
+                    + f" as large as any at the first step ({first:.3g})"
+                ),
             )
             law = "∂L/∂W = δ hᵀ grows with the weights above it and the values below it"
         else:
@@ -67,7 +72,9 @@ class ExplodingGradients(Rule):
             claim,
             (
                 Measured("gradient at the first layer ÷ at the last", through, f"below {MOST:g}"),
-                Measured("largest gradient of the run ÷ the first", growth, f"below {MOST:g}"),
+                Measured(
+                    "largest gradient of the run ÷ the largest at first", growth, f"below {MOST:g}"
+                ),
             ),
             law,
             "error" if how.broken else "warning",
@@ -83,12 +90,22 @@ class ExplodingGradients(Rule):
 
 
 def _growth(trace: Trace) -> tuple[str, float, float]:
-    """(parameter, its largest gradient ÷ its first, the first) where that is largest."""
-    worst = ("", 1.0, 0.0)
-    first = trace.samples[0].parameters if trace.samples else {}
-    for name, p in first.items():
-        seen = [s.parameters[name].gradient for s in trace.samples if name in s.parameters]
-        sizes = [float("inf") if not np.isfinite(g) else g for g in seen if g is not None]
-        if p.gradient and np.isfinite(p.gradient) and max(sizes) / p.gradient > worst[1]:
-            worst = (name, max(sizes) / p.gradient, p.gradient)
-    return worst
+    """(parameter, its largest gradient ÷ the largest of all at the first step, that one), of the
+    parameter for which it is largest. One that begins with next to none, and grows to what the
+    others have, is none that explodes."""
+    if not trace.samples:
+        return "", 1.0, 0.0
+    first = max((_size(p.gradient) for p in trace.samples[0].parameters.values()), default=0.0)
+    name, largest = max(
+        ((name, _size(p.gradient)) for s in trace.samples for name, p in s.parameters.items()),
+        key=lambda pair: pair[1],
+        default=("", 0.0),
+    )
+    known = 0 < first < float("inf")
+    return (name, largest / first, first) if known else ("", 1.0, first)
+
+
+def _size(gradient: float | None) -> float:
+    if gradient is None:
+        return 0.0
+    return gradient if np.isfinite(gradient) else float("inf")

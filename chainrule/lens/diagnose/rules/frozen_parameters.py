@@ -9,6 +9,7 @@ import numpy as np
 from chainrule.lens.diagnose import changes
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -141,4 +142,5 @@ def _trained(run: Pass, paths: list[str]) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(written, names[:3])) + more

@@ -11,6 +11,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.head import SOFTMAXES
 from chainrule.lens.diagnose.layers import NORMS, TRANSPARENT, WEIGHTED
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -46,11 +47,11 @@ class HiddenSoftmax(Rule):
             yield Finding(
                 self.name,
                 op.path or layer.path,
-                f"{op.name} is the activation of the hidden layer {layer.path}: its {n} units add "
-                f"up to 1, and the gradient shrinks by {1 / ratio:.3g} in it"
+                f"{op.name} is the activation of the hidden layer {written(layer.path)}: its {n} "
+                f"units add up to 1, and the gradient shrinks by {1 / ratio:.3g} in it"
                 if ratio else
-                f"{op.name} is the activation of the hidden layer {layer.path}: its {n} units add "
-                "up to 1, and no gradient passes it",
+                f"{op.name} is the activation of the hidden layer {written(layer.path)}: its {n} "
+                "units add up to 1, and no gradient passes it",
                 (
                     Measured("gradient after ÷ before it", ratio, f"about 1; 1/n = {1 / n:.3g}"),
                     Measured("how much a unit differs between examples", spread, "about 1"),

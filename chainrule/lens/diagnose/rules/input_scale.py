@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.lens.diagnose import changes
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 from chainrule.lens.diagnose.sampling import rms
@@ -81,7 +82,7 @@ class InputScale(Rule):
             else weighed(case, bad="warning", unknown="advice")
         )  # fmt: skip
         wide, narrow = (_name(case, column) for _, column in (seen.widest, seen.narrowest))
-        uneven = (f", and column {wide} varies {seen.ratio:.3g} times as much as {narrow}"
+        uneven = (f", and {wide} varies {seen.ratio:.3g} times as much as {narrow}"
                   if seen.ratio > 100 else "")  # fmt: skip
         return Finding(
             self.name,
@@ -94,7 +95,7 @@ class InputScale(Rule):
                 Measured("largest |mean| of a column", seen.mean, "about 0"),
                 Measured("largest eigenvalue of E[x̃x̃ᵀ]", curved,
                          f"at most {seen.columns + 1} (standardised columns)"),
-                Measured(f"rms of the sums of {layer.path} at the start", sums, "about 1"),
+                Measured(f"rms of the sums of {written(layer.path)} at the start", sums, "about 1"),
             ),
             f"the curvature in the first layer's weights grows with λ = λ_max(E[x̃x̃ᵀ]) = "
             f"{curved:.3g}: a squared error's step diverges above 2/λ = "
@@ -114,7 +115,7 @@ class InputScale(Rule):
             f"the inputs have an rms of {seen.rms:.2g} where about 1 is assumed",
             (
                 Measured("rms of the inputs", seen.rms, "about 1"),
-                Measured(f"rms of the sums of {layer.path} at the start", sums, "about 1"),
+                Measured(f"rms of the sums of {written(layer.path)} at the start", sums, "about 1"),
                 Measured("largest eigenvalue of E[x̃x̃ᵀ] without the offset", seen.rms**2, "about "
                                                                                            "1"),
             ),
@@ -189,4 +190,4 @@ def _inputs(case: Case, layer: Layer) -> np.ndarray | None:
 
 def _name(case: Case, column: int) -> str:
     names = case.setup.columns
-    return names[column] if column < len(names) else str(column)
+    return f"column {names[column] if column < len(names) else column}"

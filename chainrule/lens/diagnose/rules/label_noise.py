@@ -16,6 +16,9 @@ from chainrule.lens.diagnose.rules.rule import Rule
 
 SHARE, AT_LEAST = 0.08, 0.04
 """The share of wrong labels from which on they are spoken of, and the least lower bound of it."""
+TREND, AMONG = 1.645, 0.6
+"""The trend that flipped labels have in one of 20 cases; flagged rows whose nearest rows bear the
+other label ÷ the share that flips would give."""
 MOST_ROWS = 2400
 """So many rows are looked through for wrong labels once there are some."""
 
@@ -58,7 +61,8 @@ class LabelNoise(Rule):
                 Measured("the same among the clearest quarter", noise.surest,
                          "0 if classes merely overlap"),
                 Measured("flagged rows whose 10 nearest rows bear the other label",
-                         noise.neighbours, "", "at least 7 of 10"),
+                         noise.neighbours, f"{noise.expected:.2f} if labels were flipped",
+                         "at least 7 of 10"),
                 Measured("rows that are likely mislabelled", len(rows), "0",
                          _examples(rows, better, case)),
             ),
@@ -91,7 +95,10 @@ def _is_noise(noise: Noise) -> bool:
         # clearer the surroundings are, the fewer labels disagree.
         and noise.share >= 0.6 * noise.overall
         and noise.surest >= 0.5 * noise.overall
-        and len(noise.rows) > 0
+        and noise.trend < TREND
+        # A flipped label lies among rows that agree with one another but for other flips; where
+        # classes overlap, a label that seems wrong lies near a boundary, among either kind.
+        and noise.neighbours >= AMONG * noise.expected
         # Rows that lie beside each other with either label are no mistakes, but a hard problem.
         and noise.share < 0.45
     )

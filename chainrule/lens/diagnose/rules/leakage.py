@@ -108,7 +108,7 @@ def _given_away(case: Case, found: ColumnPower) -> Finding:
     how = (
         "an affine function of the target"
         if setup.task == "real"
-        else "a code of the class: one value for each"
+        else "a code of the class: one value for each, or hardly more"
     )
     return Finding(
         Leakage.name,

@@ -76,21 +76,23 @@ class LearningRateTooHigh(Rule):
             )
         if case.time_left > 1:
             sharp = sharpness(case)
-            evidence.append(
-                Measured(
-                    "largest rate that the Hessian's top eigenvalue allows at the first weights",
-                    sharp.stable,
-                    f"above {rate:.3g}",
-                    f"λ = {sharp.eigenvalue:.3g}, by power iteration",
+            if sharp.eigenvalue > 0:  # else no curvature limits the rate there
+                evidence.append(
+                    Measured(
+                        "largest rate that the Hessian's top eigenvalue allows at first",
+                        sharp.stable,
+                        f"above {rate:.3g}",
+                        f"λ = {sharp.eigenvalue:.3g}, by power iteration",
+                    )
                 )
-            )
         return Finding(
             self.name,
             "optimizer",
             f"the learning rate {rate:.3g} is too high: "
-            + (f"the loss went from {how.start:.3g} to {_shown(how)}" if how.broken
-               else f"training rows end at an error of {how.error:.3g} (1 is a constant's)")
-            + f", and with {smaller:.3g} it falls to {other.end:.3g}",
+            + (f"the loss went from {how.start:.3g} to {_shown(how)}, and with {smaller:.3g} it "
+               f"falls to {other.end:.3g}" if how.broken
+               else f"training rows end at an error of {how.error:.3g} (1 is a constant's), and "
+               f"with {smaller:.3g} it is {other.error:.3g}"),
             evidence,
             _cause(rate, edge),
             _severity(how),

@@ -46,7 +46,7 @@ class LearningRateTooLow(Rule):
         edge = critical_rate(case)
         ratio = update_ratio(case)
         sooner = _steps_to(other.losses, how.end)
-        steps = case.trace.steps if case.trace is not None else 0
+        steps = how.steps
         evidence = [
             Measured("learning rate", rate),
             Measured("error of the training rows at the end", how.error, "near 0",
@@ -85,7 +85,6 @@ class LearningRateTooLow(Rule):
                 changes.set_rate(rate * factor),
                 changes.set_rate(rate * factor * 3),
                 changes.use_optimizer("Adam", lr=1e-3),
-                changes.train_longer(factor),
             ),
             explains=("not-learning", "capacity-too-small"),
         )

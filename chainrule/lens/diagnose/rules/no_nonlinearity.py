@@ -9,6 +9,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.layers import TRANSPARENT, WEIGHTED
 from chainrule.lens.diagnose.measure.learning import learning
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 from chainrule.lens.diagnose.severity import weighed
@@ -41,13 +42,13 @@ class NoNonlinearity(Rule):
         whole = len(weighty) > 1 and not _bends(run, weighty[-1])
         first, last = pairs[0]
         fix = changes.combine(*(changes.insert_after(a.path, "ReLU") for a, _ in pairs))
-        others = ", ".join(a.path for a, _ in pairs[1:])
+        others = ", ".join(written(a.path) for a, _ in pairs[1:])
         how = learning(case)
         well = how is not None and not how.suffers and how.error < WELL
         yield Finding(
             self.name,
             first.path,
-            f"nothing nonlinear stands between {first.path} and {last.path}"
+            f"nothing nonlinear stands between {written(first.path)} and {written(last.path)}"
             + (f", nor after {others}" if others else "")
             + (": the whole network is one linear map" if whole else ""),
             (

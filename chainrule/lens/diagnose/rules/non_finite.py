@@ -9,6 +9,7 @@ import numpy as np
 from chainrule.lens.diagnose import changes
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Change, Finding, Measured
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Op, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -103,7 +104,8 @@ class NonFinite(Rule):
         return Finding(
             self.name, place,
             f"{claim}: it comes from {op.name}"
-            + (f" in {op.path}" if op.path else "") + (f" ({op.place})" if op.place else "")
+            + (f" in {written(op.path)}" if op.path else "")
+            + (f" ({op.place})" if op.place else "")
             + f", whose operands lie between {low:.4g} and {high:.4g}",
             (
                 Measured("operands' smallest", low), Measured("operands' largest", high),
@@ -118,7 +120,7 @@ class NonFinite(Rule):
             ""
             if op is None
             else f": it begins in the derivative of {op.name}"
-            + (f" in {op.path}" if op.path else "")
+            + (f" in {written(op.path)}" if op.path else "")
         )
         return Finding(
             self.name, (op.path if op is not None else "") or "loss",

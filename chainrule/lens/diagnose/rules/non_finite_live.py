@@ -11,6 +11,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.replay import Origin, origin
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.rules.rule import Rule
 
 
@@ -42,7 +43,7 @@ class NonFiniteLive(Rule):
             (
                 Measured("first step that is not finite", step, "none"),
                 Measured("loss of the step before", float(before[-1])),
-                Measured("largest loss before", float(before.max())),
+                Measured("largest loss before", float(before[np.abs(before).argmax()])),
                 *(() if found is None else (
                     Measured("largest weight before it", found.weights, "near 1"),
                     Measured("largest operand", found.largest, "", f"of {found.op}"),
@@ -62,11 +63,12 @@ class NonFiniteLive(Rule):
 
 def _first(found: Origin) -> str:
     if found.kind == "update":
-        return f"the step wrote numbers that are not finite to {found.where}"
+        return f"the step wrote numbers that are not finite to {written(found.where)}"
     what = "gives" if found.kind == "forward" else "has a gradient that is"
     end = "a number that is not finite" if found.kind == "forward" else "not finite"
     return (
-        f"{found.op} in {found.where} {what} {end} first, from operands up to {found.largest:.3g}"
+        f"{found.op} in {written(found.where)} {what} {end} first, from operands up to "
+        f"{found.largest:.3g}"
     )
 
 

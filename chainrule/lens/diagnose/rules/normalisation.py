@@ -10,6 +10,7 @@ from chainrule.lens.diagnose import changes
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.layers import NORMS
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Op, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -64,8 +65,8 @@ class Normalisation(Rule):
     def _bias_before(self, path: str, units: int, norm: str) -> Finding:
         return Finding(
             self.name, path,
-            f"the {units} biases of {path} stand before {norm}, which takes every constant away "
-            "again",
+            f"the {units} biases of {written(path)} stand before {norm}, which takes every "
+            "constant away again",
             (Measured("biases without effect", units, "0"),),
             "(z + b − mean(z + b)) = z − mean(z): ∂L/∂b = 0 up to rounding. Write bias=False",
             "advice", 0.2,
@@ -81,7 +82,7 @@ class Normalisation(Rule):
         p = float(op.attrs.get("p", 0.5))
         yield Finding(
             self.name, op.path or "model",
-            f"dropout stands before the batch normalisation {run.ops[after[0]].path}: the "
+            f"dropout stands before the batch normalisation {written(run.ops[after[0]].path)}: the "
             "variance that "
             f"it keeps for evaluation is about {1 / max(1 - p, 1e-3):.3g} times that of evaluation",
             (Measured("p", p, "0 before batch normalisation"),),

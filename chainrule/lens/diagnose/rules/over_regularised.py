@@ -16,6 +16,8 @@ from chainrule.lens.diagnose.rules.rule import Rule
 
 DECOUPLED = ("AdamW", "NAdamW", "SGDW", "Lion", "RMSpropW")
 LEAST_DECAY = 1e-3
+ALONE = 3.0
+"""The penalty's gradient ÷ the data's, from which on the weights only shrink."""
 MUCH_DROPOUT = 0.6
 LEAST_ERROR, LEAST_GAIN = 0.1, 0.05
 """The training error ÷ a constant's below which nothing is amiss, and what must be gained."""
@@ -82,9 +84,10 @@ def _decay(case: Case) -> Iterable[_Suspect]:
     against = -float(w @ g) / max(float(np.linalg.norm(w)) * force, 1e-30)
     first = np.concatenate([case.first.parameters[n].reshape(-1) for n in held])
     shrunk = float(np.linalg.norm(w)) / max(float(np.linalg.norm(first)), 1e-30)
-    rate, steps = setup.rate, case.trace.steps if case.trace is not None else setup.steps
+    rate, steps = setup.rate, setup.steps
     decoupled = facts.kind in DECOUPLED
     kept = float(np.exp(-rate * decay * steps))
+    alone = facts.kind == "SGD" and pull > ALONE * force
     yield _Suspect(
         "optimizer",
         f"weight decay {decay:g}",
@@ -95,10 +98,13 @@ def _decay(case: Case) -> Iterable[_Suspect]:
             Measured("‖w‖ after ÷ before training", shrunk, "about 1 or more"),
         ),
         (
-            f"decoupled decay multiplies the weights by (1 − ηλ) at each of {steps} steps: "
-            f"e^(−{rate:g}·{decay:g}·{steps}) = {kept:.2g} of them is left where the data do not "
-            "hold them (Loshchilov & Hutter, ICLR 2019)"
-            if decoupled
+            f"{'decoupled decay' if decoupled else 'the penalty'} multiplies the weights by "
+            f"(1 − ηλ) at each of {steps} steps: e^(−{rate:g}·{decay:g}·{steps}) = {kept:.2g} of "
+            "them is left where the data do not hold them "
+            + ("(Loshchilov & Hutter, ICLR 2019)" if decoupled
+               else f"(Krogh & Hertz, NeurIPS 1991), and here they do not: ‖λw‖ = {pull:.3g} "
+                    f"against ‖∂L/∂w‖ = {force:.3g}")
+            if decoupled or alone
             else f"the step follows ∂L/∂w + λw with λ = {decay:g}: it rests where ∂L/∂w = −λw, "
             f"here ‖λw‖ = {pull:.3g} against ‖∂L/∂w‖ = {force:.3g}, far from the least loss "
             "(Krogh & Hertz, NeurIPS 1991)"

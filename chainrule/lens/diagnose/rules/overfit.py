@@ -11,11 +11,14 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.curves import Turn, loss_interval, turn_of
+from chainrule.lens.diagnose.measure.learning import learning
 from chainrule.lens.diagnose.measure.probes import classes_of, compared
 from chainrule.lens.diagnose.rules.rule import Rule
 
 RISE = 0.15
 LOOKS = 3
+APART = 0.8
+"""The error of the training rows ÷ that of held-out rows, both at the last weights, is less."""
 
 
 class Overfit(Rule):
@@ -39,6 +42,9 @@ class Overfit(Rule):
             raise Missing("the held-out loss was looked at too rarely")
         if turn.after < LOOKS or turn.rise < RISE or not turn.train_last < 0.9 * turn.train_least:
             return
+        how = learning(case)
+        if how is not None and not how.error < APART * how.held_out:
+            return  # the last weights fit the rows that were learnt from no better than others
         outputs = setup.framework.outputs(case.final_model, setup.x_held)
         loss, spread = loss_interval(setup.framework, setup.loss, outputs, setup.y_held)
         # Losses of the same rows at two epochs go together by half at least, so that their

@@ -11,6 +11,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.learning import Learning, learning
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 from chainrule.lens.diagnose.sampling import BOUNDED, FLAT, rms, slope_of
@@ -42,6 +43,7 @@ class SaturatedUnits(Rule):
     def _finding(self, case: Case, how: Learning, layer: Layer, share: float) -> Finding:
         before = next((_share(other, case.first_probe) for other in case.first_probe.layers
                        if other.path == layer.path), float("nan"))  # fmt: skip
+        activation = case.probe.activation_path(layer)
         slope = slope_of(layer, case.probe)
         passed = float(np.sqrt(np.mean(np.square(np.asarray(slope), dtype=np.float64))))
         size = rms(layer.z)
@@ -49,7 +51,7 @@ class SaturatedUnits(Rule):
         return Finding(
             self.name,
             layer.path,
-            f"{share:.0%} of the units of {layer.path} are saturated: the slope of their "
+            f"{share:.0%} of the units of {written(layer.path)} are saturated: the slope of their "
             f"{layer.activation} is below {FLAT:g} of its steepest, {steepest:.3g}",
             (
                 Measured("share of saturated units after the run", share, f"below {MOST}",
@@ -67,7 +69,7 @@ class SaturatedUnits(Rule):
             (
                 changes.standardise_inputs(),
                 changes.reinitialise("xavier"),
-                changes.use_activation("ReLU", paths=[layer.path]),
+                *((changes.use_activation("ReLU", [activation]),) if activation else ()),
                 changes.set_rate(case.setup.rate / 10 or 1e-4),
             ),
             explains=("not-learning", "vanishing-gradients"),

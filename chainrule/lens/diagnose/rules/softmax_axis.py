@@ -12,10 +12,10 @@ from chainrule.lens.diagnose.crosstalk import crosstalk
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.head import head_of
 from chainrule.lens.diagnose.loss_forms import class_axis
-from chainrule.lens.diagnose.passes import Op
 from chainrule.lens.diagnose.rules.rule import Rule
 
-NAMES = ("softmax", "log_softmax", "softmin")
+OWN = {"softmax": "Softmax", "log_softmax": "LogSoftmax", "softmin": "Softmin"}
+"""The module that is nothing but this operation."""
 
 
 class SoftmaxAxis(Rule):
@@ -31,16 +31,16 @@ class SoftmaxAxis(Rule):
         run = case.first
         for position, op in enumerate(run.ops):
             axis = op.attrs.get("axis")
-            if op.name not in NAMES or not isinstance(axis, int) or op.value.ndim < 2:
+            if op.name not in OWN or not isinstance(axis, int) or op.value.ndim < 2:
                 continue
             axis %= op.value.ndim
             if axis == 0 and len(op.value) == len(run.x):
                 if self._leaks(case, position):
-                    yield self._found(case, op, axis, "the examples of a batch", None)
+                    yield self._found(case, position, axis, "the examples of a batch", None)
                 continue
             wanted = self._wanted(case, position)
             if wanted is not None and axis != wanted:
-                yield self._found(case, op, axis, f"axis {axis}", wanted)
+                yield self._found(case, position, axis, f"axis {axis}", wanted)
 
     def _leaks(self, case: Case, position: int) -> bool:
         """In the loss the first axis is the batch's; in the model it is where a row of the input
@@ -61,22 +61,31 @@ class SoftmaxAxis(Rule):
         axis = class_axis(np.asarray(y), value.shape)
         return None if axis is None else axis % value.ndim
 
-    def _found(self, case: Case, op: Op, axis: int, over: str, wanted: int | None) -> Finding:
+    def _found(
+        self, case: Case, position: int, axis: int, over: str, wanted: int | None
+    ) -> Finding:
+        op, start = case.first.ops[position], case.loss.operation
+        line = f" ({op.place})" if op.place and not op.path else ""
+        outside = "model" if start is None or position < start else "loss"
+        # A module that calls softmax among other things is not to be exchanged for one.
+        own = any(
+            path == op.path and kind == OWN[op.name]
+            for path, kind, _ in case.framework.modules(case.setup.model)
+        )
         value = op.value if op.name != "log_softmax" else np.exp(op.value)
         right = value.ndim - 1 if wanted is None else wanted
         row = float(value.sum(right).reshape(-1)[0])
-        kind = {"log_softmax": "LogSoftmax", "softmin": "Softmin"}.get(op.name, "Softmax")
         return Finding(
             self.name,
-            op.path or "loss",
-            f"{op.name} adds up to 1 over {over} (axis {axis} of {op.value.shape}), not over the "
-            f"classes: the first example's probabilities add up to {row:.3g}",
+            op.path or outside,
+            f"{op.name}{line} adds up to 1 over {over} (axis {axis} of {op.value.shape}), not "
+            f"over the classes: the first example's probabilities add up to {row:.3g}",
             (Measured("sum of the first example's probabilities", row, "1"),),
             f"softmax divides by Σ_i exp(z_ij) over axis {axis}; the probabilities of one example "
             f"add up to 1 with axis={right if wanted is not None else -1}",
             "error",
             0.97,
-            (changes.replace_module(op.path, kind, right),) if op.path else (),
+            (changes.replace_module(op.path, OWN[op.name], right),) if own else (),
             explains=("batch-crosstalk", "not-learning", "loss-output-mismatch", "double-softmax",
                       "vanishing-gradients", "output-activation"),
         )  # fmt: skip

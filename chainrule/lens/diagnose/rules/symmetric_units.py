@@ -9,6 +9,7 @@ import numpy as np
 from chainrule.lens.diagnose import changes
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Layer, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -45,12 +46,13 @@ class SymmetricUnits(Rule):
         zero = not weight.any()
         units = first.units
         paths = [layer.path for layer in stuck]
+        others = map(written, paths[1:])
         yield Finding(
             self.name,
             first.path,
-            f"the {units} units of {first.path} have the same weights"
+            f"the {units} units of {written(first.path)} have the same weights"
             + (f" ({value:g})" if float(np.ptp(weight)) == 0 else "")
-            + ("" if len(stuck) == 1 else f", and so have those of {len(stuck) - 1} more layers")
+            + ("" if len(stuck) == 1 else f", and so have those of {', '.join(others)}")
             + (": no gradient passes zeros" if zero else ": they get the same gradients and stay "
                                                          "alike"),
             (

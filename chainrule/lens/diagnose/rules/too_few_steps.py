@@ -33,7 +33,7 @@ class TooFewSteps(Rule):
         longer = tried(case, changes.train_longer(LONGER), LONGER)
         if longer is None or not how.worse_than(longer.error, longer.held_out):
             return
-        steps = case.trace.steps if case.trace is not None else 0
+        steps = how.steps
         yield Finding(
             self.name,
             "optimizer",
@@ -42,14 +42,20 @@ class TooFewSteps(Rule):
             (
                 Measured("steps", steps),
                 Measured("loss at the end", how.end),
-                Measured("fall that as many steps again promise ÷ the loss", how.fall, "below 0.1",
-                         "trend of the last third"),
+                *(() if not how.fall else (
+                    Measured("fall that as many steps again promise ÷ the loss", how.fall,
+                             "below 0.1", "trend of the last third"),
+                )),
                 Measured(f"loss after {longer.steps} steps", longer.end, "", "same seed"),
                 Measured(f"held-out error after {longer.steps} steps", longer.held_out,
                          f"{how.held_out:.3g} now"),
             ),
             f"the loss still falls at the end: by {100 * how.fall:.3g} % of what is left in as "
-            "many steps again, if the trend of the last third goes on",
+            "many steps again, if the trend of the last third goes on"
+            if how.fall else
+            f"{how.steps} steps brought the loss from {how.start:.3g} to {how.end:.3g}, and "
+            f"{longer.steps} bring it to {longer.end:.3g}: the end only looks flat (a schedule "
+            "that ends near 0, or noise)",
             how.severity,
             # Where another rate gets much further in as many steps, the rate is the likelier fault,
             # unless they are a handful.

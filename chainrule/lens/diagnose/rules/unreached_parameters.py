@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.passes import Op, Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
@@ -56,7 +57,9 @@ class UnreachedParameters(Rule):
 
     def _nothing(self, run: Pass, missing: list[str]) -> Finding:
         op = _last_without_derivative(run)
-        what = f"{op.name}{f' in {op.path}' if op.path else ''}" if op is not None else "the loss"
+        what = "the loss"
+        if op is not None:
+            what = op.name + (f" in {written(op.path)}" if op.path else "")
         return Finding(
             self.name, (op.path if op is not None else "") or "loss",
             f"no derivative of the loss reaches any of the {len(missing)} parameters: {what} lets "
@@ -123,4 +126,5 @@ def _last_without_derivative(run: Pass) -> Op | None:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(written, names[:3])) + more

@@ -11,6 +11,7 @@ from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.depth import Depth, depth
 from chainrule.lens.diagnose.measure.jacobians import chain
 from chainrule.lens.diagnose.measure.learning import Learning, learning
+from chainrule.lens.diagnose.naming import written
 from chainrule.lens.diagnose.rules.rule import Rule
 
 LEAST = 1e-3
@@ -35,22 +36,24 @@ class VanishingGradients(Rule):
             yield self._finding(case, how, found)
 
     def _finding(self, case: Case, how: Learning, found: Depth) -> Finding:
+        lowest, highest = written(found.lowest), written(found.highest)
         evidence = [
-            Measured(f"gradient at {found.lowest} ÷ gradient at {found.highest}", found.ratio,
+            Measured(f"gradient at {lowest} ÷ gradient at {highest}", found.ratio,
                      f"above {LEAST:g}", "root mean squares of ∂L/∂z, median of samples"),
             Measured("the same before the first step", found.first),
-            Measured(f"update ÷ weight of {found.lowest}", found.moved, "about 1e-3"),
+            Measured(f"update ÷ weight of {lowest}", found.moved, "about 1e-3"),
             Measured("error of the training rows", how.error, "near 0", "1 is the best constant's"),
         ]  # fmt: skip
         for slope in found.slopes:
             evidence.append(Measured(
-                f"ln‖δ‖² from {slope.above} to {slope.below}", slope.measured, "near 0",
+                f"ln‖δ‖² from {written(slope.above)} to {written(slope.below)}",
+                slope.measured, "near 0",
                 f"weights {slope.weights:.2f}, activation {slope.activation:.2f}"))  # fmt: skip
         return Finding(
             self.name,
             found.lowest,
-            f"gradients vanish: at {found.lowest} they are {found.ratio:.2g} of those at "
-            f"{found.highest}, {found.count - 1} layers above",
+            f"gradients vanish: at {lowest} they are {found.ratio:.2g} of those at "
+            f"{highest}, {found.count - 1} layers above",
             evidence,
             "backward, δ_l = φ′(z_l) Wᵀδ_{l+1}: each layer multiplies ‖δ‖² by n·E[w²]·E[φ′²] "
             "(Schoenholz et al. 2017)"

@@ -108,7 +108,7 @@ def _diagnosis(
     else:
         found = watch.diagnose(0.0 if _fault(error) else asked["budget"])
         if watch.rows.joined() is not None:
-            found.about = {**about(watch.case()), "steps_asked": watch.step}
+            found.about |= {**about(watch.case()), "steps_asked": watch.step}
     if _fault(error):
         assert error is not None
         own = [crashed(error, script, watching)]

@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any
 
 from chainrule.lens.diagnose.frameworks.framework import framework_of
+from chainrule.lens.diagnose.unseen import looking
 from chainrule.lens.diagnose.watch import Watch
 from chainrule.optim.optimizer import Optimizer
 from chainrule.tensor import debug
@@ -72,12 +73,16 @@ class Watching:
         calls.on()
 
     def _made(self, optimizer: Any) -> None:
+        if looking.get():
+            return
         self.optimizers += 1
         self._optimizers.append(weakref.ref(optimizer))
 
     def sees(self, model: Any, learning: bool) -> bool:
         """An outermost module is called. Whether others may still come: an optimiser was made whose
         model was not called yet, or none was made."""
+        if looking.get():
+            return True
         self.called = True
         if learning and id(model) not in self._known:
             self._begin(model)

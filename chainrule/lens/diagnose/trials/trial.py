@@ -82,7 +82,7 @@ class Trial:
             f"tried with {seeds} seed{'s' * (seeds > 1)}{besides}: held-out error {before:.3g} → "
             f"{self.error:.3g} (gain {self.gain:.3g}, 90 % interval {self.low:.3g} to "
             f"{self.high:.3g}"
-            + (f"; against a random change {self.over_random:.3g}" if random else "")
+            + (f"; {_compared(self.over_random)} a random change" if random else "")
             + "); "
             + self._verdict
         )
@@ -94,6 +94,17 @@ class Trial:
         if self.decided:
             return "it did not help and is not recommended"
         return f"that is undecided after {self.arms[0].epochs} epochs, which the budget allowed"
+
+
+def _compared(more: float) -> str:
+    """In words: how much less error than something else.
+
+    >>> _compared(0.2), _compared(-0.1), _compared(0.0)
+    ('0.2 better than', '0.1 worse than', 'as good as')
+    """
+    if not more:
+        return "as good as"
+    return f"{abs(more):.3g} {'better' if more > 0 else 'worse'} than"
 
 
 def gain_of(

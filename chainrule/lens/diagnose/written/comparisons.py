@@ -30,7 +30,7 @@ def trial(found: Trial) -> str:
         colour = "var(--soft)" if i < 2 else "var(--a)"  # nothing and chance; then the remedies
         inside += (
             f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">'
-            f"{escape(fit(arm.title, 36))}</text>"
+            f"{escape(fit(arm.title, 33))}</text>"
             f'<line x1="{x(mean):.1f}" x2="{x(mean):.1f}" y1="{y - 8}" y2="{y + 8}" '
             f'stroke="{colour}" stroke-width="3"/>'
         )

@@ -19,6 +19,7 @@ from chainrule.lens.diagnose.finding import Change, Finding, Measured
 
 if TYPE_CHECKING:
     from chainrule.lens.diagnose.advice import Advice
+    from chainrule.lens.diagnose.deep import Measurements
     from chainrule.lens.diagnose.trials.together import Together
 
 _ODD = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -108,6 +109,13 @@ def advice_of(data: Mapping[str, Any] | None) -> Advice | None:
     from chainrule.lens.diagnose.advice import Advice
 
     return None if data is None else revived(Advice, data)
+
+
+def measurements_of(data: Mapping[str, Any] | None) -> Measurements | None:
+    """The deep measurements that were data."""
+    from chainrule.lens.diagnose.deep import Measurements
+
+    return None if data is None else revived(Measurements, data)
 
 
 def _change(data: Mapping[str, Any]) -> Change:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import shown
 from chainrule.lens.diagnose.written.charts import pictures
 from chainrule.lens.diagnose.written.comparisons import trial, width_curve
 from chainrule.lens.diagnose.written.terminal import head, not_looked_at, number, times
@@ -49,6 +50,7 @@ def page(diagnosis: Diagnosis) -> str:
             *(_finding(i, f) for i, f in enumerate(diagnosis.findings, 1)),
             _together(diagnosis),
             _advice(diagnosis),
+            _measurements(diagnosis),
             _pictures(diagnosis),
             _looked(diagnosis),
             "</main>",
@@ -76,8 +78,8 @@ def _finding(position: int, finding: Finding) -> str:
     parts = [
         f'<article class="finding {finding.severity}" aria-labelledby="f{position}">',
         f"<p class=kind>{finding.severity}</p>",
-        f'<h3 id="f{position}">{position}. {escape(finding.rule)} at <code>{escape(finding.where)}'
-        f"</code></h3><p class=claim>{escape(finding.claim)}</p>",
+        f'<h3 id="f{position}">{position}. {escape(finding.rule)} at <code>'
+        f"{escape(shown(finding.where))}</code></h3><p class=claim>{escape(finding.claim)}</p>",
         _evidence(finding.evidence),
         f"<p class=label>Cause</p><p>{escape(finding.cause)}</p>" if finding.cause else "",
         _remedy(finding),
@@ -157,6 +159,22 @@ def _advice(diagnosis: Diagnosis) -> str:
         "<div class=wide><table><thead><tr>"
         + "".join(f"<th scope=col>{name}</th>" for name in head)
         + f"</tr></thead><tbody>{rows}</tbody></table></div>{drawn}</section>"
+    )
+
+
+def _measurements(diagnosis: Diagnosis) -> str:
+    found = diagnosis.measurements
+    if found is None:
+        return ""
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in found.table()
+    )
+    return (
+        "<section aria-labelledby=measured><h2 id=measured>Measured</h2><div class=wide><table>"
+        "<thead><tr>"
+        + "".join(f"<th scope=col>{name}</th>" for name in ("of", "what", "value", "", "source"))
+        + f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 

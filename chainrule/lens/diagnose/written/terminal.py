@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chainrule.lens.diagnose.finding import Finding, Measured
+from chainrule.lens.diagnose.naming import shown
 
 if TYPE_CHECKING:
     from chainrule.lens.diagnose.diagnosis import Diagnosis
@@ -89,6 +90,11 @@ def lines(diagnosis: Diagnosis) -> Iterator[Line]:
         yield Line("Would another network learn better?", style="bold")
         for row in str(diagnosis.advice).splitlines():
             yield Line(row, depth=1)
+    if diagnosis.measurements is not None:
+        yield Line()
+        yield Line("Measured", style="bold")
+        for row in str(diagnosis.measurements).splitlines():
+            yield Line(row, depth=1)
     for why, rules in not_looked_at(diagnosis):
         yield Line(f"not looked at, since {why}: {', '.join(rules)}", style="dim")
     if diagnosis.seconds:
@@ -117,7 +123,7 @@ def head(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         "run",
         (
             f"{about['steps']:,} steps of {min(about['batch_size'], about['rows'])} rows "
-            f"({about['epochs']} epochs){short}"
+            f"({about['epochs']} epoch{'s' * (about['epochs'] != 1)}){short}"
         ),
     )
     trace = diagnosis.trace
@@ -130,7 +136,7 @@ def head(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 
 def _finding(position: int, finding: Finding) -> Iterator[Line]:
     yield Line(
-        f"{position}. {finding.rule} at {finding.where} ({finding.severity})",
+        f"{position}. {finding.rule} at {shown(finding.where)} ({finding.severity})",
         style=STYLES[finding.severity],
     )
     yield Line(finding.claim, depth=1)
