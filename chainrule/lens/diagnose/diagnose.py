@@ -248,7 +248,7 @@ def _own(
     that it cannot be trained is found later."""
     try:
         made = framework.copy(model, optimizer, schedule, loss)
-    except Exception:
+    except Exception:  # whatever the user's own __deepcopy__ raises
         return model, optimizer, schedule, loss
     return (*made[:3], rebound(made[3], model, made[0]))
 
