@@ -1,6 +1,8 @@
 # Every target runs in .venv, which the first one to need it makes.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where it is set, each process that a test starts would compile the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test fuzz test-oracles conformance bench index docs-compile docs-diagnose \
         docs-outputs

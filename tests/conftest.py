@@ -11,6 +11,11 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.load_profile("ci")
 
+# The suite's workers fill the machine; threads of BLAS, which are many, would fight over it. It is
+# told before NumPy is imported, and to every process that starts later.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 
 def pytest_configure(config):
     """Compiled code goes to a folder of the run's own, which its workers share."""

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from benchmarks.diagnosis import rates, table
 from benchmarks.diagnosis.__main__ import tasks
 from benchmarks.diagnosis.baselines import TOOLS
-from benchmarks.diagnosis.measuring import Record, Task, measure
+from benchmarks.diagnosis.measuring import Record, Task, differ, measure
 from benchmarks.diagnosis.runs import everything
 from chainrule.lens.diagnose.rules.rule import rules
 
@@ -57,6 +57,17 @@ def test_advice_is_no_alarm_and_order_counts() -> None:
 )
 def test_a_parameter_is_in_its_module(where: str, right: bool) -> None:
     assert rates.placed(record(said=(("right", where, "error"),))) is right
+
+
+def test_a_bug_is_in_a_layer_where_its_twin_has_another_network() -> None:
+    bugs = {bug.number: bug for bug in everything()[0]}
+    for number, variant, layer in ((5, 0, True), (41, 3, True), (37, 0, False), (37, 1, True)):
+        run, twin = (bugs[number].run(variant, 2, mended) for mended in (False, True))
+        assert differ(run, twin, 2) is layer
+    assert rates.located(record(in_network=True))
+    assert not rates.located(record())
+    assert not rates.located(record(in_network=True, places=["loss", "data"]))
+    assert not rates.located(record(in_network=True, places=["0", "optimizer"]))
 
 
 def test_regained_is_a_share_of_the_gap() -> None:

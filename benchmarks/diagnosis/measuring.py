@@ -42,6 +42,7 @@ class Record:
         cluster: what is resampled as a whole for intervals: the bug's number or the kind.
         half: "development", "scored", "healthy" or "mismatch".
         rules, places: what is right to say, for a bug.
+        in_network: whether the bug is in the network: that of its mended twin is another.
         static: whether the bug must be found before the first step.
         mendable: whether a change of the setup can regain what is lost.
         error: held-out, see `runs.error`; `twin_error`: the mended twin's; NaN for a bug at seeds
@@ -64,6 +65,7 @@ class Record:
     framework: str = ""
     rules: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    in_network: bool = False
     static: bool = False
     mendable: bool = True
     error: float = float("nan")
@@ -123,11 +125,26 @@ def _described(task: Task) -> tuple[Record, Run]:
             record.mendable = bug.mendable
             record.rules = sorted(bug.rules(task.variant))
             record.places = sorted(run.places | bug.where)
+            twin = bug.run(task.variant, task.seed, mended=True)
+            record.in_network = differ(run, twin, task.seed)
             if task.seed < VERIFIED:
-                twin = bug.run(task.variant, task.seed, mended=True)
                 record.twin_error = _trained_error(twin, task.seed)
     record.framework = run.kit.name
     return record, run
+
+
+def differ(run: Run, twin: Run, seed: int) -> bool:
+    """Whether two runs start with different networks: other modules, other parameters that ask for
+    gradients, or other outputs for the same rows and random numbers."""
+    seen = []
+    for setup in (run.setup(seed), twin.setup(seed)):
+        setup.framework.seed(seed)
+        first = setup.framework.observe(setup.model, run.data.x[:8], None, None)
+        modules = [(path, kind) for path, kind, _ in setup.framework.modules(setup.model)]
+        outputs = first.outputs if first.outputs is not None else np.array(np.nan)
+        seen.append((modules, first.frozen, outputs))
+    (*one, ours), (*other, theirs) = seen
+    return one != other or not np.array_equal(ours, theirs, equal_nan=True)
 
 
 def _trained_error(run: Run, seed: int) -> float:

@@ -109,7 +109,8 @@ def layer_named(record: Record) -> bool:
 
 def located(record: Record) -> bool:
     """Whether the bug is in a layer or a parameter, and not in what trains it."""
-    return bool(set(record.places) - WORDS) and "optimizer" not in record.places
+    layers = set(record.places) - WORDS
+    return record.in_network and bool(layers) and "optimizer" not in record.places
 
 
 def _points(record: Record, places: Iterable[str]) -> bool:

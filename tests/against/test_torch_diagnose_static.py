@@ -270,3 +270,17 @@ def test_a_sum_is_found_by_hand_and_by_name():
         model = net(3)
         found = alarms(model, X, Y3, loss, torch.optim.SGD(model.parameters(), lr=0.1))
         assert [f.rule for f in found] == ["sum-reduction"]
+
+
+@pytest.mark.parametrize(
+    ("function", "rule", "place"),
+    [
+        (lambda s, x: F.softmax(s.body(x), -1), "double-softmax", "body.2"),
+        (lambda s, x: torch.log(s.body(x) - 99), "non-finite", "body.2"),
+        (lambda s, x: s.body(x) - s.body(x).mean(0), "batch-crosstalk", "body.2"),
+        (lambda s, x: s.body(torch.cat([x, x], 1)), "model-error", "body.0"),
+    ],
+)
+def test_what_the_models_own_code_does_is_placed_at_the_layer_before_it(function, rule, place):
+    found = alarms(Own(function, body=net(3)), X, Y3, F.cross_entropy)
+    assert [f.where for f in found if f.rule == rule] == [place]

@@ -12,6 +12,7 @@ from chainrule import nn, optim
 from chainrule.ops.batching import one_by_one
 from chainrule.tensor.graph import FULL, OFF, recording
 from chainrule.tensor.tensor import Tensor
+from tests.ops.each import on_each
 from tests.ops.test_registry import CASES, OURS
 
 SIZE = 3
@@ -45,7 +46,7 @@ def which(inputs, rng):
     return found
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), CASES)
+@on_each(CASES)
 @pytest.mark.parametrize("depth", [OFF, FULL])
 def test_every_operation_against_a_loop(op, args, kwargs, depth):
     """Its batching rule, for examples in every operand and in each alone."""

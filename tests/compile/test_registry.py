@@ -27,6 +27,7 @@ from tests.compile.comparing import (
 )
 from tests.compile.graphs import plain
 from tests.compile.magnitudes import Bounded
+from tests.ops.each import on_each
 from tests.ops.test_registry import OURS, at, floats, put, samples
 
 
@@ -232,7 +233,7 @@ def assert_compiled(function, arrays):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("op", "args", "kwargs"), OTHERS)
+@on_each(OTHERS)
 def test_on_samples(op, args, kwargs, dtype):
     function, arrays = as_function(op, args, kwargs, dtype)
     if arrays:
@@ -243,7 +244,7 @@ def test_on_samples(op, args, kwargs, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "bool", "float16", "complex64"])
-@pytest.mark.parametrize(("op", "args", "kwargs"), OTHERS)
+@on_each(OTHERS)
 def test_on_samples_of_other_dtypes(op, args, kwargs, dtype):
     function, arrays = as_function(op, args, kwargs, np.float64)
     finite = [np.nan_to_num(x, posinf=9, neginf=-9) for x in arrays]  # for integers, too
@@ -289,7 +290,7 @@ def gradient(function, count):
     return lambda *xs: list(found(*xs))
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), SMOOTH)
+@on_each(SMOOTH)
 def test_gradients(op, args, kwargs):
     function, arrays = as_function(op, args, kwargs, np.float32)
     if arrays and array(function(*map(cr.asarray, arrays))[0]).dtype.kind == "f":

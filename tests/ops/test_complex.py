@@ -13,6 +13,7 @@ from chainrule._index import EXTENSIONS, NAMES
 from chainrule.errors import ChainruleError
 from chainrule.ops.elementwise import Elementwise
 from chainrule.tensor.graph import FULL, recording
+from tests.ops.each import on_each
 from tests.ops.test_registry import OURS, at, close, difference, floats, put, samples
 
 SKEW = 0.3
@@ -117,7 +118,7 @@ def test_there_are_such_operations():
     assert len(names) >= 60
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), CASES)
+@on_each(CASES)
 def test_forward_against_the_formula(op, args, kwargs):
     if op.display_only or op.name in OF_REAL_NUMBERS:
         return
@@ -133,7 +134,7 @@ def test_forward_against_the_formula(op, args, kwargs):
     close(result, wanted, 1e-12, 1e-13 * max(1.0, np.max(np.abs(wanted), initial=0.0)))
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), SMOOTH)
+@on_each(SMOOTH)
 def test_reverse_against_differences(op, args, kwargs):
     f, xs = function(op, args, kwargs)
     rng = np.random.default_rng(1)
@@ -147,7 +148,7 @@ def test_reverse_against_differences(op, args, kwargs):
             close(inner(c, vs[i]), inner(g, difference(f, xs, vs)), 1e-7, 1e-8)
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), SMOOTH)
+@on_each(SMOOTH)
 def test_forward_mode_against_reverse(op, args, kwargs):
     f, xs = function(op, args, kwargs)
     rng = np.random.default_rng(2)
@@ -160,7 +161,7 @@ def test_forward_mode_against_reverse(op, args, kwargs):
     close(inner(g, tangent), backward, 1e-10, 1e-10)
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), SMOOTH)
+@on_each(SMOOTH)
 def test_second_derivative(op, args, kwargs):
     f, xs = function(op, args, kwargs)
     rng = np.random.default_rng(3)
@@ -188,7 +189,7 @@ def test_second_derivative(op, args, kwargs):
     close(tangent, total, 1e-9, 1e-9)
 
 
-@pytest.mark.parametrize(("op", "args", "kwargs"), CASES)
+@on_each(CASES)
 def test_complex64_stays(op, args, kwargs):
     f, xs = function(op, args, kwargs)
     if any(isinstance(a, np.ndarray) for a in kwargs.values()):  # which stay wide

@@ -38,19 +38,20 @@ def crosstalk(case: Case) -> Crosstalk:
     return case.memo["crosstalk"]
 
 
-def first_mixing(case: Case) -> Op | None:
-    """The first operation whose results for other rows move when the first row is replaced."""
+def first_mixing(case: Case) -> tuple[Op, str] | None:
+    """The first operation whose results for other rows move when the first row is replaced, and its
+    place."""
     x, changed = _rows(case)
     passes = [
         case.framework.observe(case.setup.model, rows, None, None, training=False)
         for rows in (x, changed)
     ]
-    for before, after in zip(*(run.ops for run in passes), strict=False):
+    for at, (before, after) in enumerate(zip(*(run.ops for run in passes), strict=False)):
         a, b = np.asarray(before.value), np.asarray(after.value)
         if a.shape != b.shape or a.shape[:1] != (len(x),) or a.dtype.kind != "f":
             continue
         if np.abs(a - b)[1:].max(initial=0) > NOISE * np.abs(a).max(initial=0):
-            return before
+            return before, passes[0].place(at)
     return None
 
 

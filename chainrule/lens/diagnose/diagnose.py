@@ -180,6 +180,7 @@ def _watched(setup: Setup, seconds: float, show: Show) -> Trained:
         setup,
         pace=Pace(share=MEASURING),
         seconds=seconds,
+        fast=False,  # a compiled step has other last digits
         progress=lambda done, of: show("watching the run", done, of),
     )
 

@@ -54,6 +54,7 @@ class Head:
     Attributes:
         name: the activation that makes it ("softmax", "relu", …), "linear", or "" if none.
         path: the module; "" where the user's own code calls it.
+        place: where a finding about it points, see `Pass.place`.
         op: its position in `Pass.ops`.
         values: the prediction as the loss takes it.
         logged: whether a logarithm of it is taken before the loss.
@@ -62,6 +63,7 @@ class Head:
 
     name: str
     path: str
+    place: str
     op: int
     values: np.ndarray
     logged: bool = False
@@ -74,9 +76,9 @@ class Head:
         return int(values.shape[-1]) if values.ndim > 1 else 1
 
     @property
-    def place(self) -> str:
-        """Where a finding about it points."""
-        return self.path or "loss"
+    def squashes(self) -> bool:
+        """Whether there are numbers that it cannot give."""
+        return self.name in RANGES
 
     @property
     def low(self) -> float:
@@ -112,12 +114,13 @@ def _head(run: Pass, prediction: int | None) -> Head | None:
             break
         source = next((s for s in op.inputs if s is not None), None)
         if source is None:
-            return Head("", op.path, at, values, logged)
+            return Head("", op.path, run.place(at), at, values, logged)
         at = source
     op = run.ops[at]
     name = _name(run, at)
     axis = op.attrs.get("axis") if name in SOFTMAXES else None
-    return Head(name, op.path, at, values, logged, axis if isinstance(axis, int) else None)
+    axis = axis if isinstance(axis, int) else None
+    return Head(name, op.path, run.place(at), at, values, logged, axis)
 
 
 def _scalar_beside(operands: tuple[Any, ...], most: float = INFINITY) -> bool:

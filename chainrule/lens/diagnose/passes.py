@@ -86,7 +86,6 @@ class Pass:
         error: what the model or loss raised, if it did not run; then the rest is as far as it got.
         unregistered: the user's lines where the model uses parameters that it does not know of, one
             for each: those of layers in a plain list.
-        raised_in: the path of the module in which it was raised, where that is known.
     """
 
     x: np.ndarray
@@ -101,7 +100,6 @@ class Pass:
     frozen: frozenset[str] = frozenset()
     training: bool = True
     error: BaseException | None = None
-    raised_in: str = ""
     unregistered: tuple[str, ...] = ()
 
     @cached_property
@@ -124,6 +122,22 @@ class Pass:
     def activation_path(self, layer: Layer) -> str:
         """The module that is a layer's activation; "" where the model's code calls a function."""
         return "" if layer.activation_op is None else self.ops[layer.activation_op].path
+
+    def place(self, at: int) -> str:
+        """Where a finding about an operation points: the module that it ran in. Of one that the
+        model's outermost code calls, the layer whose result it takes; "model" where there is none,
+        and "loss" for the loss's own operations."""
+        ends = (self.facts.operation, None if self.output is None else self.output + 1)
+        if at >= min((end for end in ends if end is not None), default=len(self.ops)):
+            return self.ops[at].path or "loss"
+        source: int | None = at
+        while source is not None:
+            op = self.ops[source]
+            parameter = next((p for p in op.parameters if p is not None), "")
+            if op.path or parameter:
+                return op.path or parameter.rpartition(".")[0] or parameter
+            source = next((s for s in op.inputs if s is not None), None)
+        return "model"
 
     def model_ops(self) -> Iterator[tuple[int, Op]]:
         """(position, operation) of those of the model, without the loss."""

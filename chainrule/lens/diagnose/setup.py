@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.lens.diagnose.frameworks.framework import Framework, redraw
+from chainrule.lens.diagnose.frameworks.framework import Framework
 from chainrule.lens.diagnose.loss_forms import of_logarithms
 from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rebinding import rebound
+from chainrule.nn.redraw import redraw
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def train(
     batches = Batches((run.x, run.y), run.batch_size, shuffle=run.shuffle, seed=run.seed)
     trace = Trace(batch_size=run.batch_size, epochs_asked=epochs)
     losses: list[float] = []
-    unseen = epochs * run.steps_per_epoch if fast and pace is None else 0
+    unseen = epochs * run.steps_per_epoch if fast else 0
     make = framework.stepper(
         run.model, run.loss, run.optimizer,
         steps=unseen, clear=run.clear, sign=run.sign, clip=run.clip,

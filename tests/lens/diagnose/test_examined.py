@@ -123,5 +123,5 @@ def test_a_softmax_among_other_things_is_placed_and_its_module_not_exchanged(out
         model = nn.Sequential(Attention(axis), nn.ReLU()) if outer else Attention(axis)
         found = diagnose(model, (x, y), loss=nn.cross_entropy, epochs=1, budget=0)
         said = [f for f in found.findings if f.rule == "softmax-axis"]
-        assert [f.where for f in said] == (["0" if outer else "model"] if wrong else [])
+        assert [f.where for f in said] == (["0" if outer else "query"] if wrong else [])
         assert not any(f.remedies for f in said)

@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from benchmarks.diagnosis_static import HEALTHY, MISMATCHES, Example, Made, findings
-from benchmarks.diagnosis_static.making import BIT, REAL, Y3, U, X, mlp, net
+from benchmarks.diagnosis_static.making import BIT, REAL, Y3, Own, U, X, mlp, net
 from chainrule import nn, optim
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.changes import Inapplicable
@@ -211,6 +211,42 @@ def test_the_share_of_variance_that_a_range_loses():
     y = np.asarray(case.setup.y, dtype=np.float64)
     best = np.clip(y, 0, 1)
     assert found.evidence[1].value == pytest.approx(((y - best) ** 2).mean() / y.var())
+
+
+@pytest.mark.parametrize(
+    ("function", "loss", "rule", "place"),
+    [
+        (lambda s, x: cr.softmax(s.body(x), -1), nn.cross_entropy, "double-softmax", "body.2"),
+        (lambda s, x: cr.softmax(x @ s.weight, -1), nn.cross_entropy, "double-softmax", "weight"),
+        (lambda s, x: s.body(x), lambda z, y: nn.cross_entropy(cr.softmax(z, -1), y),
+         "double-softmax", "loss"),
+        (lambda s, x: cr.log(s.body(x) - 99), nn.cross_entropy, "non-finite", "body.2"),
+        (lambda s, x: s.body(x - cr.mean(x, axis=0)), nn.cross_entropy, "batch-crosstalk", "model"),
+        (lambda s, x: s.body(x) - cr.mean(s.body(x), axis=0), nn.cross_entropy, "batch-crosstalk",
+         "body.2"),
+        (lambda s, x: s.body(cr.concat([x, x], axis=1)), nn.cross_entropy, "model-error", "body.0"),
+    ],
+)  # fmt: skip
+def test_what_the_models_own_code_does_is_placed_at_the_layer_before_it(
+    function, loss, rule, place
+):
+    model = Own(function, body=net(3), weight=nn.Parameter(cr.ones((6, 3))))
+    assert [f.where for f in alarms(case_of(model, X, Y3, loss)) if f.rule == rule] == [place]
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "loss", "place"),
+    [
+        (lambda: net(1), BIT, nn.binary_cross_entropy, "2"),  # no sigmoid
+        (lambda: net(1), REAL, nn.binary_cross_entropy_with_logits, "loss"),  # any number comes out
+        (lambda: net(1, nn.Sigmoid()), REAL, nn.binary_cross_entropy, "3"),
+        (lambda: net(1), BIT[:, 0].astype(int), nn.cross_entropy, "2"),  # one output for classes
+        (lambda: net(3), Y3, nn.nll_loss, "2"),
+    ],
+)
+def test_a_loss_that_does_not_fit_names_the_output_layer(model, y, loss, place):
+    found = alarms(case_of(model(), X, y, loss))[0]
+    assert (found.rule, found.where) == ("loss-output-mismatch", place)
 
 
 def test_the_origin_of_a_number_that_is_not_finite():

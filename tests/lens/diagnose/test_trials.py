@@ -16,6 +16,7 @@ from chainrule.lens.diagnose.examine import ordered
 from chainrule.lens.diagnose.frameworks.randomness import randomness_kept
 from chainrule.lens.diagnose.mended import settings_after
 from chainrule.lens.diagnose.training import train
+from chainrule.lens.diagnose.trials.composing import composed
 from chainrule.lens.diagnose.trials.randomly import families, pool, random_change
 from chainrule.lens.diagnose.trials.running import NO_CHANGE, Outcome, Runner
 from chainrule.lens.diagnose.trials.trial import STUDENT, Trial, gain_of, helps
@@ -176,6 +177,40 @@ def test_what_helps_only_together_is_found_together() -> None:
     assert fixed.rate == pytest.approx(0.3)
     assert "-optimizer = SGD(lr=0.001" in diagnosis.diff()
     assert "+optimizer = SGD(lr=0.3" in diagnosis.diff()
+
+
+def test_a_composition_is_the_best_that_single_steps_reach() -> None:
+    def part(kind: str, **rest) -> tuple[Finding, Change]:
+        change = Change(kind, lambda setup: setup, "", kind)
+        return finding(change, rule=kind, **rest), change
+
+    class Known:
+        """Outcomes by hand: 1 unless the table says something else."""
+
+        def __init__(self, **errors: float) -> None:
+            self.errors = errors
+
+        def run(self, change: Change, seed: int, share: float) -> Outcome:
+            key = "_".join(sorted(change.kind.replace(":", "").split(" + ")))
+            return Outcome(np.full(4, self.errors.get(key, 1.0)), 1, 0.0)
+
+        known = run
+
+    def kinds(runner: Known, *parts: tuple[Finding, Change]) -> list[str]:
+        return [change.kind for _, change in composed(runner, parts, 1.0)]
+
+    proven = part("head:1", strength=0.99, severity="error")
+    slow, fast, scale = part("rate:1"), part("rate:2"), part("scale:1")
+    # One rate takes the place of the other; what adds nothing stays out.
+    runner = Known(rate1=0.8, rate1_scale1=0.7, rate2_scale1=0.3)
+    assert kinds(runner, slow, fast, scale) == ["rate:2", "scale:1"]
+    # A contradiction is mended though that alone shows nothing, unless something else mends all.
+    assert kinds(Known(head1_rate1=0.4, scale1=0.9), proven, slow, scale) == ["head:1", "rate:1"]
+    assert kinds(Known(scale1=0.02), proven, slow, scale) == ["scale:1"]
+    # Where no single step helps, all at once are tried, and what is not missed is left out.
+    runner = Known(head1_rate1_scale1=0.2, rate1_scale1=0.2)
+    assert kinds(runner, part("head:1"), slow, scale) == ["rate:1", "scale:1"]
+    assert kinds(Known(), slow, scale) == []
 
 
 def test_a_fault_behind_a_fault_is_found_in_the_mended_run() -> None:

@@ -84,7 +84,6 @@ class Torch:
                         result = one_number(loss(output, target), torch.Tensor)
             except Exception as error:  # the user's own fault is a finding
                 found.error = error
-                found.raised_in = recorder.raised_in
             if loss is not None and found.error is not None:
                 result = first_tensor(recorder.output)
             return recorder.read(found, first_tensor(result), loss_name(loss))

@@ -77,7 +77,7 @@ class Recorder(TorchFunctionMode):
     Attributes:
         ops: what ran, with the values, without gradients.
         called: whether the model was called; `x` the first tensor that it was given, `output` what
-            it gave back, `raised_in` the path of the innermost module that was running.
+            it gave back.
         leaf: which of the tensors that it gave back is the prediction.
     """
 
@@ -98,10 +98,6 @@ class Recorder(TorchFunctionMode):
         self._alive: list[torch.Tensor] = []  # so that an id stays its tensor's
         self._hooks: list[Any] = []
         self.unregistered: dict[int, str] = {}
-
-    @property
-    def raised_in(self) -> str:
-        return self._modules[-1] if self._modules else ""
 
     def __enter__(self) -> Recorder:
         self._hooks = [

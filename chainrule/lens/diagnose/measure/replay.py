@@ -71,12 +71,13 @@ def origin_in(seen: Pass, step: int = 0) -> Origin | None:
     """The first operation of a pass whose operands are finite and whose result is not; else the
     operation nearest to the loss whose gradient is not; None where all is finite."""
     weights = _largest(seen.parameters)
-    for op in seen.ops:
+    for at, op in enumerate(seen.ops):
         if _bad(op.value):
-            return Origin(step, op.path or "loss", op.name, "forward", _operands(op), weights)
-    for op in reversed(seen.ops):
+            return Origin(step, seen.place(at), op.name, "forward", _operands(op), weights)
+    for at in range(len(seen.ops) - 1, -1, -1):
+        op = seen.ops[at]
         if op.gradient is not None and _bad(op.gradient):
-            return Origin(step, op.path or "loss", op.name, "backward", _operands(op), weights)
+            return Origin(step, seen.place(at), op.name, "backward", _operands(op), weights)
     name = _first_bad({n: g for n, g in seen.gradients.items() if g is not None})
     return Origin(step, name, "gradient", "backward", weights, weights) if name else None
 

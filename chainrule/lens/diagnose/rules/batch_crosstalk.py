@@ -24,8 +24,7 @@ class BatchCrosstalk(Rule):
         found = crosstalk(case)
         if not found.leak > 0:
             return
-        op = first_mixing(case)
-        place = (op.path if op is not None else "") or "model"
+        op, place = first_mixing(case) or (None, "model")
         which = f" ({op.name} in {written(op.path)})" if op is not None else ""
         yield Finding(
             self.name,

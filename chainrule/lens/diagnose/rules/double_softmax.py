@@ -65,9 +65,9 @@ def remedies(head: Head) -> tuple[Change, ...]:
 
 def _softmax_before(case: Case, head: Head) -> Head | None:
     """The softmax whose result the head's softmax takes, if it does."""
-    ops = case.first.ops
-    source = ops[head.op].inputs[0]
-    if source is None or ops[source].name not in SOFTMAXES:
+    run = case.first
+    source = run.ops[head.op].inputs[0]
+    if source is None or run.ops[source].name not in SOFTMAXES:
         return None
-    op = ops[source]
-    return Head(op.name, op.path, source, op.value)
+    op = run.ops[source]
+    return Head(op.name, op.path, run.place(source), source, op.value)

@@ -52,7 +52,7 @@ class LossOutputMismatch(Rule):
 
     def _one_softmax_unit(self, case: Case, head: Head) -> Finding:
         return self._says(
-            case, head,
+            head,
             "softmax stands over a single unit: its output is 1 for every example, and no gradient "
             "passes it",
             "p = exp(z)/exp(z) = 1 whatever z is, and ∂p/∂z = p(1 − p) = 0 exactly",
@@ -61,7 +61,6 @@ class LossOutputMismatch(Rule):
             0.99,
             (*((changes.replace_module(head.path, "Sigmoid"),) if head.path else ()),
              changes.fit_head(case.setup)),
-            head.place,
         )  # fmt: skip
 
     def _of_classes(self, case: Case, head: Head, kind: str) -> Finding | None:
@@ -69,7 +68,7 @@ class LossOutputMismatch(Rule):
         name = case.loss.name or kind
         if classes == 1:
             return self._says(
-                case, head,
+                head,
                 f"{name} has one output to choose from: the softmax of a single logit is 1, so "
                 "that "
                 "the loss is 0 and nothing is learnt",
@@ -77,12 +76,12 @@ class LossOutputMismatch(Rule):
                 "binary "
                 "cross-entropy",
                 (Measured("outputs", 1, "one for each class"),),
-                0.98, (changes.fit_head(case.setup),), "loss",
+                0.98, (changes.fit_head(case.setup),),
             )  # fmt: skip
         if head.name == "sigmoid":
             floor = log(1 + (classes - 1) * exp(-1)) if kind == "cross_entropy" else 0.0
             return self._says(
-                case, head,
+                head,
                 f"sigmoid stands before {name}, which is of one choice among {classes} classes"
                 + (f": the loss cannot fall below {floor:.3f}" if floor else ""),
                 "logits in [0, 1] give p ≤ e/(e + C − 1), so −log p ≥ ln(1 + (C − 1)/e) = "
@@ -91,7 +90,7 @@ class LossOutputMismatch(Rule):
                 "sigmoids do not add up to 1: nothing pushes the wrong classes' outputs down, and "
                 "every output at 1 has the loss 0",
                 (Measured("smallest loss that can be reached", floor, "0"),),
-                0.96, (*_removed(head), changes.fit_head(case.setup)), head.place,
+                0.96, (*_removed(head), changes.fit_head(case.setup)),
             )  # fmt: skip
         if kind != "nll" or head.name == "log_softmax" or (head.logged and head.name in SOFTMAXES):
             return None
@@ -99,7 +98,7 @@ class LossOutputMismatch(Rule):
             return None
         if head.name in SOFTMAXES:
             return self._says(
-                case, head,
+                head,
                 f"{name} takes log-probabilities and is given probabilities: the loss "
                 f"{case.first.loss:.3f} is −p, not −log p",
                 "−p is at least −1, and its gradient does not grow as the right class's p goes to "
@@ -108,18 +107,17 @@ class LossOutputMismatch(Rule):
                 0.96,
                 (*((changes.replace_module(head.path, "LogSoftmax", -1),) if head.path else ()),
                  changes.fit_head(case.setup)),
-                head.place,
             )  # fmt: skip
         values = head.values.astype(np.float64)
         if np.allclose(np.exp(values).sum(-1), 1, atol=1e-3) or head.name not in ("linear", "relu"):
             return None
         return self._says(
-            case, head,
+            head,
             f"{name} takes log-probabilities and is given unbounded outputs: the loss has no least "
             "value",
             "−z_y falls without bound as z_y grows; log-probabilities are z − logsumexp(z) ≤ 0",
             (Measured("Σ exp(output) of the first example", float(np.exp(values[0]).sum()), "1"),),
-            0.96, (changes.use_loss("cross_entropy"), changes.fit_head(case.setup)), "loss",
+            0.96, (changes.use_loss("cross_entropy"), changes.fit_head(case.setup)),
         )  # fmt: skip
 
     def _of_yes_and_no(self, case: Case, head: Head, kind: str) -> Finding | None:
@@ -127,30 +125,31 @@ class LossOutputMismatch(Rule):
         low, high = range_of(y)
         if (low < 0 or high > 1) and not is_labels(y):
             return self._says(
-                case, head,
-                f"{name} is given targets from {low:.4g} to {high:.4g}: they are numbers, not 0 "
-                "and 1",
+                head,
+                f"{name}{f' behind {head.name}' if head.squashes else ''} is given targets from "
+                f"{low:.4g} to {high:.4g}: they are numbers, not 0 and 1",
                 "−y log p − (1 − y) log(1 − p) is a negative log-likelihood for 0 ≤ y ≤ 1 alone; "
                 "for "
                 "other y it falls without bound, and pushes the logit to ±∞",
                 (Measured("targets", f"{low:.4g} … {high:.4g}", "0 … 1"),),
-                0.97, (changes.fit_head(case.setup), changes.use_loss("mse")), "loss",
+                0.97, (changes.fit_head(case.setup), changes.use_loss("mse")),
+                where=head.place if head.squashes else "loss",
             )  # fmt: skip
         if (low < 0 or high > 1) and head.units == 1:
             return self._says(
-                case, head,
+                head,
                 f"{name} tells two classes apart with one unit, and the targets have "
                 f"{len(np.unique(y))} classes, {low:g} … {high:g}",
                 "one probability p says 1 or 0; C classes need C logits and a softmax",
                 (Measured("classes", len(np.unique(y)), "2"), Measured("output units", head.units)),
-                0.97, (changes.fit_head(case.setup),), head.place if head.path else "loss",
+                0.97, (changes.fit_head(case.setup),),
             )  # fmt: skip
         if kind == "bce":
             if head.name == "linear":
                 given = case.first.ops[head.op].value
                 outside = float(np.mean((given <= 0) | (given >= 1)))
                 return self._says(
-                    case, head,
+                    head,
                     f"{name} takes probabilities and is given unbounded outputs: {outside:.0%} of "
                     "them lie outside (0, 1)",
                     "log p of a p ≤ 0 is not a number, or is clipped, where its gradient is 0; a "
@@ -158,11 +157,10 @@ class LossOutputMismatch(Rule):
                     (Measured("outputs outside (0, 1)", outside, "0"),),
                     0.97,
                     (changes.use_loss("bce_with_logits"), changes.fit_head(case.setup)),
-                    "loss",
                 )  # fmt: skip
             if head.name in SOFTMAXES and head.units > 2 and one_of_many(y):
                 return self._says(
-                    case, head,
+                    head,
                     f"{name} of {head.units} softmax outputs takes each class for a choice of its "
                     f"own: an accuracy per output of {1 - 1 / head.units:.0%} is had by saying no "
                     "to all",
@@ -170,13 +168,13 @@ class LossOutputMismatch(Rule):
                     "yes-or-no terms counts every wrong class as a success",
                     (Measured("output units", head.units, "1, or independent ones"),),
                     0.9,
-                    (*_head_of_logits(case, head), changes.fit_head(case.setup)), head.place,
+                    (*_head_of_logits(case, head), changes.fit_head(case.setup)),
                     severity="warning",
                 )  # fmt: skip
         if kind == "bce_with_logits" and head.name in ("sigmoid", "hardsigmoid", *SOFTMAXES):
             floor = log(1 + exp(-1))
             return self._says(
-                case, head,
+                head,
                 f"{head.name} stands before {name}, which takes logits and applies the sigmoid "
                 f"itself: no probability leaves [0.5, {1 / (1 + exp(-1)):.2f}]",
                 f"σ(p) for p in [0, 1] lies between 0.5 and 0.73: a 0 costs at least ln 2 = 0.693, "
@@ -184,7 +182,6 @@ class LossOutputMismatch(Rule):
                 (Measured("loss of a certain 0", log(2), "0"),
                  Measured("loss of a certain 1", floor, "0")),
                 0.97, (*_removed(head), changes.use_loss("bce"), changes.fit_head(case.setup)),
-                head.place,
             )  # fmt: skip
         return None
 
@@ -217,11 +214,12 @@ class LossOutputMismatch(Rule):
         )
 
     def _says(
-        self, case: Case, head: Head, claim: str, cause: str, evidence: tuple[Measured, ...],
-        strength: float, remedies: tuple[Change, ...], where: str, severity: str = "error",
+        self, head: Head, claim: str, cause: str, evidence: tuple[Measured, ...],
+        strength: float, remedies: tuple[Change, ...], where: str = "", severity: str = "error",
     ) -> Finding:  # fmt: skip
+        """The output layer is what does not fit, unless the finding says otherwise (`where`)."""
         return Finding(
-            self.name, where, claim, evidence, cause, severity, strength, remedies,
+            self.name, where or head.place, claim, evidence, cause, severity, strength, remedies,
             explains=CONSEQUENCES if severity != "advice" else (),
         )  # fmt: skip
 

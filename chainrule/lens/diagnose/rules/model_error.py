@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 
 from chainrule.lens.diagnose import changes
@@ -32,7 +33,8 @@ class ModelError(Rule):
             return
         in_loss = step is None and _model_runs(case)
         last = run.ops[-1] if run.ops and not in_loss else None
-        where = "loss" if in_loss else (last.path if last is not None else "") or "model"
+        inner = _raised_in(case, error) or (last.path if last is not None else "")
+        where = "loss" if in_loss else inner or "model"
         message = " ".join(str(error).split())[:400]
         part = "the loss" if in_loss else "training" if step is not None else "the model"
         yield Finding(
@@ -52,6 +54,14 @@ class ModelError(Rule):
             0.9,
             _remedies(case, in_loss),
         )  # fmt: skip
+
+
+def _raised_in(case: Case, error: BaseException) -> str:
+    """The path of the innermost module that was running, by the traceback's frames."""
+    paths = {id(module): path for path, _, module in case.framework.modules(case.setup.model)}
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    running = [paths.get(id(frame.f_locals.get("self")), "") for frame in frames]
+    return next((path for path in reversed(running) if path), "")
 
 
 def _model_runs(case: Case) -> bool:

@@ -44,12 +44,11 @@ class NonFinite(Rule):
         run = case.first
         forward = _first_bad(run)
         if forward is not None and not np.isfinite(run.loss):
-            yield self._origin(forward, "the loss is " + f"{run.loss:g} before the first step")
+            yield self._origin(run, forward)
             return
         names = [n for n, g in run.gradients.items() if g is not None and not np.isfinite(g).all()]
         if names and run.error is None:
-            op = _first_bad_back(run)
-            yield self._backward(op, names)
+            yield self._backward(run, _first_bad_back(run), names)
 
     def _data(self, case: Case) -> Iterable[Finding]:
         setup = case.setup
@@ -94,16 +93,16 @@ class NonFinite(Rule):
         inputs = "inputs" in what and len(place) == 2
         return columns[place[1]] if inputs and place[1] < len(columns) else ""
 
-    def _origin(self, op: Op, claim: str) -> Finding:
+    def _origin(self, run: Pass, at: int) -> Finding:
+        op = run.ops[at]
         operands = [
             v for v in op.operands if isinstance(v, np.ndarray) and v.size and v.dtype.kind == "f"
         ]
         low = min((float(v.min()) for v in operands), default=float("nan"))
         high = max((float(v.max()) for v in operands), default=float("nan"))
-        place = op.path or "loss"
         return Finding(
-            self.name, place,
-            f"{claim}: it comes from {op.name}"
+            self.name, run.place(at),
+            f"the loss is {run.loss:g} before the first step: it comes from {op.name}"
             + (f" in {written(op.path)}" if op.path else "")
             + (f" ({op.place})" if op.place else "")
             + f", whose operands lie between {low:.4g} and {high:.4g}",
@@ -115,7 +114,8 @@ class NonFinite(Rule):
             "error", 0.96, _remedies(op), explains=CONSEQUENCES,
         )  # fmt: skip
 
-    def _backward(self, op: Op | None, names: list[str]) -> Finding:
+    def _backward(self, run: Pass, at: int | None, names: list[str]) -> Finding:
+        op = None if at is None else run.ops[at]
         what = (
             ""
             if op is None
@@ -123,7 +123,7 @@ class NonFinite(Rule):
             + (f" in {written(op.path)}" if op.path else "")
         )
         return Finding(
-            self.name, (op.path if op is not None else "") or "loss",
+            self.name, "loss" if at is None else run.place(at),
             f"the loss is finite, and the gradient of {names[0]}"
             + (f" and {len(names) - 1} more parameters" if len(names) > 1 else "")
             + f" is not{what}",
@@ -141,27 +141,30 @@ def _remedies(op: Op) -> tuple[Change, ...]:
     return ()
 
 
-def _first_bad(run: Pass) -> Op | None:
+def _first_bad(run: Pass) -> int | None:
     """The first operation with a result that is not finite from operands that are."""
-    for op in run.ops:
+    for at, op in enumerate(run.ops):
         value = np.asarray(op.value)
         if value.dtype.kind != "f" or np.isfinite(value).all():
             continue
         if all(np.isfinite(v).all() for v in op.operands
                if isinstance(v, np.ndarray) and v.dtype.kind == "f"):  # fmt: skip
-            return op
+            return at
     return None
 
 
-def _first_bad_back(run: Pass) -> Op | None:
+def _first_bad_back(run: Pass) -> int | None:
     """The last operation whose result's gradient is finite and an operand's is not."""
-    for op in reversed(run.ops):
+    backward = range(len(run.ops) - 1, -1, -1)
+    for at in backward:
+        op = run.ops[at]
         if op.gradient is None or not np.isfinite(op.gradient).all():
             continue
         sources = [run.ops[s].gradient for s in op.inputs if s is not None]
         if any(g is not None and not np.isfinite(g).all() for g in sources):
-            return op
-    for op in reversed(run.ops):
-        if op.gradient is not None and not np.isfinite(op.gradient).all():
-            return op
+            return at
+    for at in backward:
+        gradient = run.ops[at].gradient
+        if gradient is not None and not np.isfinite(gradient).all():
+            return at
     return None

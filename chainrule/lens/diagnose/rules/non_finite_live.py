@@ -11,7 +11,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.examine import Missing
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.measure.replay import Origin, origin
-from chainrule.lens.diagnose.naming import written
+from chainrule.lens.diagnose.naming import shown
 from chainrule.lens.diagnose.rules.rule import Rule
 
 
@@ -63,11 +63,11 @@ class NonFiniteLive(Rule):
 
 def _first(found: Origin) -> str:
     if found.kind == "update":
-        return f"the step wrote numbers that are not finite to {written(found.where)}"
+        return f"the step wrote numbers that are not finite to {shown(found.where)}"
     what = "gives" if found.kind == "forward" else "has a gradient that is"
     end = "a number that is not finite" if found.kind == "forward" else "not finite"
     return (
-        f"{found.op} in {written(found.where)} {what} {end} first, from operands up to "
+        f"{found.op} in {shown(found.where)} {what} {end} first, from operands up to "
         f"{found.largest:.3g}"
     )
 

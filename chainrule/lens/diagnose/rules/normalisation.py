@@ -11,7 +11,7 @@ from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.layers import NORMS
 from chainrule.lens.diagnose.naming import written
-from chainrule.lens.diagnose.passes import Op, Pass
+from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
 FEW = 4
@@ -29,7 +29,7 @@ class Normalisation(Rule):
         run = case.first
         for i, op in run.model_ops():
             if op.name in NORMS:
-                single = self._of_one(op)
+                single = self._of_one(run, i)
                 if single is not None:
                     yield single
             if op.name in ("drop", "dropout"):
@@ -40,8 +40,9 @@ class Normalisation(Rule):
         if any(op.name == "batch_norm" for op in run.ops):
             yield from self._small_batch(case)
 
-    def _of_one(self, op: Op) -> Finding | None:
+    def _of_one(self, run: Pass, at: int) -> Finding | None:
         """A normalisation whose result is its bias, whatever comes in."""
+        op = run.ops[at]
         value = op.value
         taken = next((v for v in op.operands if isinstance(v, np.ndarray)), None)
         if op.name in ("batch_norm", "batch_norm_eval") or value.ndim < 2 or len(value) < 4:
@@ -53,7 +54,7 @@ class Normalisation(Rule):
         ):
             return None
         return Finding(
-            self.name, op.path or "model",
+            self.name, run.place(at),
             f"{op.name} normalises one number by itself: its result is the same for every example",
             (Measured("spread of its results over the examples", 0.0, "about 1"),),
             "(x − x)/√(0 + ε) = 0: the mean of one number is the number, and its variance 0",
@@ -81,7 +82,7 @@ class Normalisation(Rule):
         op = run.ops[at]
         p = float(op.attrs.get("p", 0.5))
         yield Finding(
-            self.name, op.path or "model",
+            self.name, run.place(at),
             f"dropout stands before the batch normalisation {written(run.ops[after[0]].path)}: the "
             "variance that "
             f"it keeps for evaluation is about {1 / max(1 - p, 1e-3):.3g} times that of evaluation",
@@ -94,12 +95,13 @@ class Normalisation(Rule):
 
     def _small_batch(self, case: Case) -> Iterable[Finding]:
         size, rows = case.setup.batch_size, len(case.setup.x)
-        path = next(op.path for op in case.first.ops if op.name == "batch_norm")
-        value = next(op.value for op in case.first.ops if op.name == "batch_norm")
+        run = case.first
+        at = next(i for i, op in enumerate(run.ops) if op.name == "batch_norm")
+        place, value = run.place(at), run.ops[at].value
         places = int(np.prod(value.shape[2:])) if value.ndim > 2 else 1
         if size * places == 1:
             yield Finding(
-                self.name, path or "model",
+                self.name, place,
                 "batch normalisation is trained on batches of one row: the normalised value is "
                 "always "
                 "0",
@@ -110,7 +112,7 @@ class Normalisation(Rule):
             )  # fmt: skip
         elif size * places <= FEW:
             yield Finding(
-                self.name, path or "model",
+                self.name, place,
                 f"batch normalisation takes its statistics of {size * places} numbers: they are "
                 "off by "
                 f"about {1 / np.sqrt(2 * (size * places - 1)):.0%}",

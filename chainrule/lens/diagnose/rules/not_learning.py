@@ -65,6 +65,6 @@ class NotLearning(Rule):
             (
                 changes.use_optimizer("Adam", lr=1e-3),
                 changes.standardise_inputs(),
-                changes.set_rate(case.setup.rate / 10 or 1e-3),
+                changes.set_rate(case.setup.rate * (0.1 if how.broken else 10) or 1e-3),
             ),
         )

@@ -64,9 +64,8 @@ class SoftmaxAxis(Rule):
     def _found(
         self, case: Case, position: int, axis: int, over: str, wanted: int | None
     ) -> Finding:
-        op, start = case.first.ops[position], case.loss.operation
+        op = case.first.ops[position]
         line = f" ({op.place})" if op.place and not op.path else ""
-        outside = "model" if start is None or position < start else "loss"
         # A module that calls softmax among other things is not to be exchanged for one.
         own = any(
             path == op.path and kind == OWN[op.name]
@@ -77,7 +76,7 @@ class SoftmaxAxis(Rule):
         row = float(value.sum(right).reshape(-1)[0])
         return Finding(
             self.name,
-            op.path or outside,
+            case.first.place(position),
             f"{op.name}{line} adds up to 1 over {over} (axis {axis} of {op.value.shape}), not "
             f"over the classes: the first example's probabilities add up to {row:.3g}",
             (Measured("sum of the first example's probabilities", row, "1"),),

@@ -9,7 +9,7 @@ import numpy as np
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding, Measured
 from chainrule.lens.diagnose.naming import written
-from chainrule.lens.diagnose.passes import Op, Pass
+from chainrule.lens.diagnose.passes import Pass
 from chainrule.lens.diagnose.rules.rule import Rule
 
 
@@ -56,12 +56,13 @@ class UnreachedParameters(Rule):
         )  # fmt: skip
 
     def _nothing(self, run: Pass, missing: list[str]) -> Finding:
-        op = _last_without_derivative(run)
+        at = _last_without_derivative(run)
         what = "the loss"
-        if op is not None:
+        if at is not None:
+            op = run.ops[at]
             what = op.name + (f" in {written(op.path)}" if op.path else "")
         return Finding(
-            self.name, (op.path if op is not None else "") or "loss",
+            self.name, "loss" if at is None else run.place(at),
             f"no derivative of the loss reaches any of the {len(missing)} parameters: {what} lets "
             "none through",
             (Measured("parameters with a gradient", 0, str(len(missing))),),
@@ -108,7 +109,7 @@ def _matters(case: Case, name: str) -> bool:
     return not np.array_equal(before, framework.outputs(model, run.x), equal_nan=True)
 
 
-def _last_without_derivative(run: Pass) -> Op | None:
+def _last_without_derivative(run: Pass) -> int | None:
     """The first operation after the last one that depends on a parameter and could be derived."""
     depends: list[bool] = []
     for op in run.ops:
@@ -116,12 +117,12 @@ def _last_without_derivative(run: Pass) -> Op | None:
             any(p is not None for p in op.parameters)
             or any(s is not None and depends[s] for s in op.inputs)
         )
-    for op, hit in zip(run.ops, depends, strict=True):
+    for at, (op, hit) in enumerate(zip(run.ops, depends, strict=True)):
         if hit and op.value.dtype.kind != "f":
-            return op
-    for op, hit in zip(run.ops, depends, strict=True):
+            return at
+    for at, (op, hit) in enumerate(zip(run.ops, depends, strict=True)):
         if hit and op.name in ("floor", "ceil", "round", "trunc", "sign", "detach", "argmax"):
-            return op
+            return at
     return None
 
 

@@ -41,7 +41,7 @@ class UnusedClasses(Rule):
         from_one = used[0] == 1 and len(unused) == 1
         yield Finding(
             self.name,
-            head.path or "loss",
+            head.place,
             f"{len(unused)} of {classes} outputs stand for classes that never occur among "
             f"{len(y)} targets ({shown})",
             (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.examine import examine
@@ -11,39 +11,52 @@ from chainrule.lens.diagnose.finding import Change, Finding
 from chainrule.lens.diagnose.pace import Pace
 from chainrule.lens.diagnose.setup import Setup
 from chainrule.lens.diagnose.training import train
+from chainrule.lens.diagnose.trials.composing import BAD, joined
 from chainrule.lens.diagnose.trials.contest import Contest, contestants
 from chainrule.lens.diagnose.trials.running import Runner
-from chainrule.lens.diagnose.trials.together import Together, combined, judged
 
-BAD = 0.1
-"""An error of the mended run above which it is asked what else is wrong."""
-PART = 0.25
-"""The share of the time left for watching, and for asking the rules."""
+LOOKING = 0.6
+"""The share of the time left for watching the mended run, asking about it and mending it."""
+PART = 0.3
+"""The share of that for watching, and for asking the rules."""
 
 
-def behind(runner: Runner, together: Together, share: float) -> tuple[Together, list[Finding]]:
-    """(what helps together now, the findings behind those that were mended).
+@dataclass(frozen=True)
+class Behind:
+    """What is behind what was mended.
+
+    Attributes:
+        change: what was mended and, after it, what mends the rest.
+        findings: those that the mended run gave.
+    """
+
+    change: Change
+    findings: list[Finding]
+
+
+def behind(contest: Contest) -> Behind | None:
+    """The faults that were hidden by those that the contest's whole mends; None where the error is
+    small, or nothing is found that helps.
 
     A loss of the wrong kind hides that its targets are too large, first weights that explode hide
     that the rate is too low. Only what helps on top of the rest is told.
     """
-    if together.trial.error < BAD:
-        return together, []
-    first = together.change
-    mended = _as_given(first.apply(runner.case.setup))
-    case = _watched(mended, runner.left)
-    if case is None:
-        return together, []
-    findings = contestants(examine(case, ("static", "live"))[0])
-    if not findings:
-        return together, []
-    contest = Contest(Runner(case, runner.deadline), findings)
-    contest.screen()
-    contest.judge()
-    more = combined(contest.runner, contest.parts, contest.share)
-    if more is None:
-        return together, []
-    second = more.change
+    runner, first = contest.runner, joined(contest.whole)
+    outcome = runner.known(first, 0, contest.short)
+    if not contest.whole or (outcome is not None and outcome.error < BAD):
+        return None
+    with runner.within(LOOKING):
+        case = _watched(_as_given(first.apply(runner.case.setup)), runner)
+        findings = [] if case is None else contestants(examine(case)[0])
+        if case is None or not findings:
+            return None
+        inner = Contest(Runner(case, runner.deadline), findings)
+        inner.screen()
+        inner.compose()
+        second = joined(inner.whole)
+        if not inner.gain(second) > 0:
+            return None
+        inner.conclude()
 
     def apply(setup: Setup) -> Setup:
         return second.apply(_as_given(first.apply(setup)))
@@ -54,12 +67,7 @@ def behind(runner: Runner, together: Together, share: float) -> tuple[Together, 
         "\n".join(code for code in (first.code, second.code) if code),
         f"{first.kind} + {second.kind}",
     )
-    trial = judged(runner, both, share)
-    if trial is None or trial.error > together.trial.error:
-        return together, []
-    helped = [_with_claim(f, first) for f in findings if f.trial is not None and f.trial.helped]
-    rules = tuple(dict.fromkeys((*together.rules, *more.rules)))
-    return Together(both, rules, trial), [f for f in helped if f.rule in more.rules]
+    return Behind(both, [_with_claim(finding, first) for finding, _ in inner.whole])
 
 
 def _as_given(setup: Setup) -> Setup:
@@ -67,13 +75,13 @@ def _as_given(setup: Setup) -> Setup:
     return setup.with_(moved={})
 
 
-def _watched(setup: Setup, left: float) -> Case | None:
+def _watched(setup: Setup, runner: Runner) -> Case | None:
     """A run of the mended setup and what is seen of it; None where it takes too long."""
-    run = train(setup, pace=Pace(share=0.3), seconds=PART * left)
+    run = train(setup, pace=Pace(share=0.3), seconds=PART * runner.left, fast=runner.fast)
     if not run.trace.finished:
         return None
     state = setup.framework.state(run.setup.model)
-    return Case(setup, run.trace, state, deadline=time.perf_counter() + PART * left)
+    return Case(setup, run.trace, state, deadline=time.perf_counter() + PART * runner.left)
 
 
 def _with_claim(finding: Finding, first: Change) -> Finding:

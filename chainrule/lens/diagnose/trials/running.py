@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +48,7 @@ class Runner:
         self.outcomes: dict[tuple[str, int, int], Outcome] = {}
         self.setups: dict[str, Setup | None] = {NO_CHANGE.kind: case.setup}
         self._step = 0.0
-        self._fast = self.left > COMPILING
+        self.fast = self.left > COMPILING
         self._take_watched_run()
         self._measure_step()
 
@@ -54,6 +56,16 @@ class Runner:
     def left(self) -> float:
         """Seconds."""
         return self.deadline - time.perf_counter()
+
+    @contextmanager
+    def within(self, share: float) -> Iterator[None]:
+        """For a share of the time that is left."""
+        deadline = self.deadline
+        self.deadline = min(deadline, time.perf_counter() + share * max(0.0, self.left))
+        try:
+            yield
+        finally:
+            self.deadline = deadline
 
     def _take_watched_run(self) -> None:
         trace = self.case.trace
@@ -64,7 +76,7 @@ class Runner:
         diverged = not np.isfinite(trace.losses[-1]) if len(trace.losses) else False
         whole = last.epoch == self.case.setup.epochs or diverged
         compiled = self.case.setup.framework.compiled_from
-        if self._fast and compiled is not None and self.case.setup.steps >= compiled:
+        if self.fast and compiled is not None and self.case.setup.steps >= compiled:
             whole = False  # the others have other last digits
         if last.held_out_error is None or not whole:
             return  # a loop of the user's own, or one that was broken off
@@ -79,16 +91,18 @@ class Runner:
         run = self.case.setup.fresh()
         make = run.framework.stepper(
             run.model, run.loss, run.optimizer,
-            steps=run.steps * self._fast, clear=run.clear, sign=run.sign, clip=run.clip,
+            steps=run.steps * self.fast, clear=run.clear, sign=run.sign, clip=run.clip,
         )  # fmt: skip
         x, y = run.batch(run.batch_size)
         try:
             make(x, y)  # compiles
-            began, steps = time.perf_counter(), 0
-            while steps < STEPS and time.perf_counter() - began < 0.1:
+            seconds: list[float] = []
+            began = time.perf_counter()
+            while len(seconds) < STEPS and time.perf_counter() - began < 0.1:
+                now = time.perf_counter()
                 make(x, y)
-                steps += 1
-            self._step = (time.perf_counter() - began) / steps
+                seconds.append(time.perf_counter() - now)
+            self._step = float(np.median(seconds))  # a step that had to wait says nothing
         except Exception:  # what does not run costs nothing
             self._step = 0.0
 
@@ -139,7 +153,7 @@ class Runner:
                 epochs=epochs,
                 seconds=self.left,
                 evaluations=1,
-                fast=self._fast,
+                fast=self.fast,
             )
             trace = trained.trace
             if not trace.finished and not any(e.kind == "error" for e in trace.events):
@@ -153,11 +167,6 @@ class Runner:
                 rows = np.full(len(setup.x_held), WORST)
             self.outcomes[key] = Outcome(rows, trace.steps, time.perf_counter() - began)
         return self.outcomes[key]
-
-    def mean(self, change: Change, seeds: tuple[int, ...], share: float = 1.0) -> float | None:
-        """The mean error over seeds; None where a run is missing."""
-        found = [self.run(change, seed, share) for seed in seeds]
-        return None if None in found else float(np.mean([o.error for o in found if o is not None]))
 
 
 def _rows(setup: Setup, outputs: np.ndarray) -> np.ndarray:
