@@ -43,15 +43,20 @@ class Worker:
         framework: the name of a module in benchmarks/frameworks.
         workload: one of `workloads.ALL`.
         environment: variables beside those of this process.
+        module: what runs there, and answers as `benchmarks.worker` does.
 
     Attributes:
         facts: versions and threads; None where the framework is not installed.
     """
 
     def __init__(
-        self, framework: str, workload: str, environment: Mapping[str, str] | None = None
+        self,
+        framework: str,
+        workload: str,
+        environment: Mapping[str, str] | None = None,
+        module: str = "benchmarks.worker",
     ) -> None:
-        command = [sys.executable, "-m", "benchmarks.worker"]
+        command = [sys.executable, "-m", module]
         self.framework = framework
         self._process = subprocess.Popen(
             [*command, "--framework", framework, "--workload", workload],

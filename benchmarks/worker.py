@@ -23,8 +23,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -37,9 +37,7 @@ def main() -> None:
     parser.add_argument("--framework", required=True)
     parser.add_argument("--workload", required=True, choices=ALL)
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a framework prints is not an answer
-
+    answers = own_output()
     try:
         framework = importlib.import_module(f"benchmarks.frameworks.{options.framework}")
     except ModuleNotFoundError as error:
@@ -47,11 +45,28 @@ def main() -> None:
             raise
         print("null", file=answers)
         return
-    build = functools.cache(lambda: framework.build(ALL[options.workload]))
+    serve(lambda: framework.build(ALL[options.workload]), framework.facts, framework.LATER, answers)
+
+
+def own_output() -> TextIO:
+    """Standard output, for answers alone: what a framework prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return answers
+
+
+def serve(
+    make: Callable[[], Callable[[], Any]],
+    facts: Callable[[], str],
+    later: Sequence[str],
+    answers: TextIO,
+) -> None:
+    """Answer commands about the step that `make` makes; `later` are modules that it imports."""
+    build = functools.cache(make)
     for line in sys.stdin:
         match line.split():
             case ["facts"]:
-                answer: Any = framework.facts()
+                answer: Any = facts()
             case ["results"]:
                 answer = [number for _ in range(3) for number in some(build()())]
             case ["steps", wanted]:
@@ -62,7 +77,7 @@ def main() -> None:
                 step = build()
                 answer = seconds(step, 1)
             case ["memory", count]:
-                for name in framework.LATER:
+                for name in later:
                     importlib.import_module(name)
                 answer = memory.growth(lambda: seconds(build(), int(count)))
             case _:

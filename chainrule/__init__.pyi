@@ -32,6 +32,7 @@ from chainrule.ops.masking import allclose as allclose
 from chainrule.ops.dropping import alpha_dropout as alpha_dropout
 from chainrule.tensor.creation import arange as arange
 from chainrule.tensor.creation import asarray as asarray
+from chainrule.lens.interpret.attribution import attribute as attribute
 from chainrule.ops.counting import bincount as bincount
 from chainrule.tensor.dtypes import bool_ as bool
 from chainrule.ops.structure import broadcast_arrays as broadcast_arrays
@@ -91,10 +92,12 @@ from chainrule.ops.scattering import index_copy as index_copy
 from chainrule.ops.scattering import index_fill as index_fill
 from chainrule.ops.scattering import index_select as index_select
 from chainrule.tensor.constants import inf as inf
+from chainrule.lens.interpret.influence import influence as influence
 from chainrule.tensor.dtypes import int16 as int16
 from chainrule.tensor.dtypes import int32 as int32
 from chainrule.tensor.dtypes import int64 as int64
 from chainrule.tensor.dtypes import int8 as int8
+from chainrule.lens.interpret.interpret import interpret as interpret
 from chainrule.ops.masking import isclose as isclose
 from chainrule.tensor.inspection import isdtype as isdtype
 from chainrule.calculus import jacobian as jacobian
@@ -126,7 +129,9 @@ from chainrule.ops.norms import norm as norm
 from chainrule.ops.indexing import one_hot as one_hot
 from chainrule.tensor.creation import ones as ones
 from chainrule.tensor.creation import ones_like as ones_like
+from chainrule.lens.interpret.dependence import partial_dependence as partial_dependence
 from chainrule.ops.distances import pdist as pdist
+from chainrule.lens.interpret.importance import permutation_importance as permutation_importance
 from chainrule.tensor.constants import pi as pi
 from chainrule.calculus import power_iteration as power_iteration
 from chainrule.ops.ordering import quantile as quantile

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "chainrule"
 
 CORE = {"tensor", "ops", "calculus"}
-MIDDLE = {"nn", "optim", "probability", "data", "interop", "compile"}
+MIDDLE = {"nn", "optim", "probability", "data", "interop", "compile", "posteriors"}
 TOP = {"train", "lens"}
 MAY_IMPORT: dict[str, set[str]] = {
     "tensor": set(),
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": CORE | {"nn"},
     "data": CORE,
     "nn": CORE | {"probability"},
+    "posteriors": CORE | {"nn", "optim", "probability", "data", "compile"},
     "interop": {"tensor", "ops", "nn"},
     "train": CORE | MIDDLE | {"lens"},
     "lens": CORE | MIDDLE,

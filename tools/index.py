@@ -53,6 +53,11 @@ OTHERS = {
     "chainrule.lens.explain": ["explain"],
     "chainrule.lens.diagnose": ["diagnose"],
     "chainrule.lens.diagnose.watch": ["watch"],
+    "chainrule.lens.interpret.attribution": ["attribute"],
+    "chainrule.lens.interpret.dependence": ["partial_dependence"],
+    "chainrule.lens.interpret.importance": ["permutation_importance"],
+    "chainrule.lens.interpret.influence": ["influence"],
+    "chainrule.lens.interpret.interpret": ["interpret"],
 }  # fmt: skip
 MODULES = [
     "nn", "optim", "probability", "data", "train", "random", "linalg", "fft", "special",

@@ -1,7 +1,7 @@
 """Take the pictures of the docs: `python tools/picture.py` (needs Chromium).
 
 docs/report.png is the head of the demo's report, docs/explain.png that of a page of explain,
-docs/diagnose.png that of a diagnosis.
+docs/diagnose.png that of a diagnosis, docs/interpret.png that of an interpretation.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ DOCS = ROOT / "docs"
 
 
 def main() -> None:
-    """Run the demo, explain a row of it, diagnose a broken network, and photograph the pages."""
+    """Run the demo, explain and interpret rows of it, diagnose a broken network, and photograph
+    the pages."""
     with tempfile.TemporaryDirectory() as folder:
-        run, page = Path(folder) / "run", Path(folder) / "row.html"
-        chainrule("demo", "--out", str(run))
-        chainrule("explain", str(run), "--row", "17", "--html", str(page))
+        run, page = Path(folder) / "digits", Path(folder) / "row.html"
+        chainrule("demo", "--out", run.name, inside=folder)
+        chainrule("explain", run.name, "--row", "17", "--html", page.name, inside=folder)
         photograph(run / "report.html", DOCS / "report.png", "900,1330")
         photograph(page, DOCS / "explain.png", "1280,1150")
+        chainrule("interpret", run.name, inside=folder)
+        photograph(run / "interpretation.html", DOCS / "interpret.png", "1000,1500")
         diagnosis = Path(folder) / "diagnosis.html"
         script = write_broken("vanishing", Path(folder))
-        chainrule("diagnose", str(script), "--html", str(diagnosis))
+        chainrule("diagnose", script.name, "--html", diagnosis.name, inside=folder)
         photograph(diagnosis, DOCS / "diagnose.png", "1000,1500")
 
 
-def chainrule(*arguments: str) -> None:
-    """Run a command of chainrule's."""
-    subprocess.run([sys.executable, "-m", "chainrule", *arguments], check=True, cwd=ROOT)
+def chainrule(*arguments: str, inside: str) -> None:
+    """Run a command of chainrule's in a folder, so that pages show short names."""
+    subprocess.run([sys.executable, "-m", "chainrule", *arguments], check=True, cwd=inside)
 
 
 def photograph(page: Path, picture: Path, size: str) -> None:

@@ -28,7 +28,13 @@ from chainrule.tensor.tensor import Tensor, another_handle, attach
 
 
 def pull_back(
-    output: Tensor, gradient: Tensor, targets: Sequence[Tensor], *, keep: bool, free: bool = False
+    output: Tensor,
+    gradient: Tensor,
+    targets: Sequence[Tensor],
+    *,
+    keep: bool,
+    free: bool = False,
+    through: bool = False,
 ) -> list[Tensor | None]:
     """The cotangents of `targets`, given that of `output`; None where no path leads to one.
 
@@ -38,6 +44,7 @@ def pull_back(
         targets: tensors with nodes, at which the walk ends.
         keep: record the derivative itself, so that it can be differentiated again.
         free: let the intermediate values go where the walk has passed.
+        through: go on behind targets, to those that they were made of.
     """
     wanted = {id(target._node) for target in targets}
     found: dict[int, Tensor] = {}
@@ -55,6 +62,7 @@ def pull_back(
             useful,
             keep,
             free,
+            through,
         )
     return [found.get(id(target._node)) for target in targets]
 
@@ -67,6 +75,7 @@ def _walk(
     useful: set[int] | None,
     keep: bool,
     free: bool,
+    through: bool = False,
 ) -> None:
     own: set[Node] = set()  # whose cotangent is an array that nobody else holds
     plain = not keep and state.tracer is None and not debug.observers
@@ -81,7 +90,8 @@ def _walk(
                 if node.op is None or id(node) in ends or node.owner is not None:
                     # A sum hands one tensor to both operands; `a.grad *= 2` must not reach `b`'s.
                     deliver(node, another_handle(gradient))
-                    continue
+                    if node.op is None or not through:
+                        continue
                 _check(node)
                 debug.of = node
                 wanted = node.wanted

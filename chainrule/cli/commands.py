@@ -73,7 +73,7 @@ def fit(
 ) -> None:
     """Train a network on a table; a run folder comes out."""
     from chainrule.train import Settings
-    from chainrule.train.tabular import with_settings
+    from chainrule.train.settings import with_settings
 
     settings = with_settings(Settings(seed=seed), hidden=_sizes(hidden), epochs=epochs)
     run = _fit(
@@ -118,6 +118,7 @@ def demo(
         table = write_digits(Path(folder) / "digits.npz")
         run = _fit(table, "digit", out=out, settings=Settings(seed=seed), copy_table=True)
     print(f"\nlook at one digit:  chainrule explain {run.folder} --row 0")
+    print(f"ask what an answer is worth:  chainrule interpret {run.folder}")
     print(f"test accuracy {run.scores[0].value:.4f}")
 
 
@@ -154,14 +155,31 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     table: Annotated[Path, typer.Argument(help="A CSV, Parquet or .npz file.")],
     out: Annotated[Path | None, typer.Option(help="A CSV file, instead of the terminal.")] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            help="Add `set`, the labels that hold the true one this often (0.9), with | between "
+            "them; of a number `low` and `high`."
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Add `aleatoric` and `epistemic`: the data's doubt, and what more rows to learn "
+            "from would take away; and `outside`, the columns beyond what was seen.",
+        ),
+    ] = False,
 ) -> None:
-    """Predict the rows of a table: a prediction, a probability for each class, the uncertainty."""
+    """Predict the rows of a table: a prediction, calibrated probabilities, the uncertainty."""
     from chainrule.cli.predictions import predictions, write_csv
     from chainrule.data import read_table
     from chainrule.train import read_run
 
     network = read_run(run).network
-    columns, notes = predictions(network, read_table(table))
+    columns, notes = predictions(
+        network, read_table(table), coverage=coverage, uncertainty=uncertainty
+    )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     write_csv(columns, out)
@@ -331,6 +349,69 @@ def diagnose(
         print(f"before: test {before.scores[0]}\nafter:  test {after.scores[0]}, in {after.folder}")
     if strict and not found.healthy:
         raise typer.Exit(1)
+
+
+@command
+def interpret(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run folder, by default the newest in runs/."),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[TABLE]",
+            help="Rows to ask about; by default the run's test rows. With the target in it, the "
+            "answers are judged, too.",
+        ),
+    ] = None,
+    row: Annotated[
+        list[int] | None,
+        typer.Option(help="A row of the table, or of the run's own; may be repeated."),
+    ] = None,
+    coverage: Annotated[
+        float, typer.Option(help="How often sets and intervals shall hold the true answer.")
+    ] = 0.9,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Set posteriors side by side; takes minutes, for small networks."
+        ),
+    ] = False,
+    posterior: Annotated[
+        str | None, typer.Option(help="laplace, dropout, swag, variational, hmc, …, or none.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="integrated-gradients, shapley, occlusion, smoothgrad, …")
+    ] = "integrated-gradients",
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="The page; by default RUN/interpretation.html.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the data.")] = None,
+) -> None:
+    """Say what a network's answers are worth, what cannot be ruled out, and what made them so."""
+    from rich.console import Console
+
+    from chainrule.cli.interpreting import interpret_run
+
+    made, found = interpret_run(
+        run,
+        table,
+        rows=row or (),
+        coverage=coverage,
+        compare=compare,
+        posterior=posterior,
+        method=method,
+        seed=seed,
+    )
+    # Text of the user's is shown as it is: brackets are no markup.
+    console = Console(highlight=False, markup=False)
+    console.print(found, soft_wrap=not console.is_terminal)
+    print()
+    for kind, file in ((".html", html or made.folder / "interpretation.html"), (".json", json)):
+        if file is not None:
+            print(f"{found.save(file, kind)} written")
 
 
 @command

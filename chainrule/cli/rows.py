@@ -59,6 +59,11 @@ def explain_row(
             f"prediction: {said} with probability {p.max():.4g}; {target.name} is {truth} "
             f"(y = {int(y[0])}), which was given {p[int(y[0])]:.4g}"
         )
+        if network.doubt is not None and network.doubt.recalibrator.name != "identity":
+            lines.append(
+                f"these probabilities are recalibrated ({network.doubt.recalibrator.name}); the "
+                "softmax below is the network's own"
+            )
         if network.settings.label_smoothing:
             lines.append(
                 f"the loss below is that of the label itself; in training labels were smoothed by "

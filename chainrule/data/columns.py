@@ -61,6 +61,12 @@ class Numeric:
     def features(self) -> tuple[str, ...]:
         return (self.name, f"{self.name}=missing") if self.indicator else (self.name,)
 
+    def decode(self, features: np.ndarray) -> str:
+        """What a user would have to write into the column to get these features."""
+        if self.indicator and features[1] > 0.5:
+            return "missing"
+        return f"{float(features[0]) * self.std + self.mean:.6g}"
+
     def encode(self, column: Column, out: np.ndarray) -> list[str]:
         """Write the features of every row into `out`, float32 of shape (n, len(features))."""
         values, missing = column.numbers(), column.missing
@@ -114,6 +120,10 @@ class Categorical:
     @property
     def features(self) -> tuple[str, ...]:
         return tuple(f"{self.name}={category}" for category in self.categories)
+
+    def decode(self, features: np.ndarray) -> str:
+        """What a user would have to write into the column to get these features."""
+        return self.categories[int(np.argmax(features))]
 
     def encode(self, column: Column, out: np.ndarray) -> list[str]:
         """Write the features of every row into `out`, float32 of shape (n, len(features))."""

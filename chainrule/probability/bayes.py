@@ -42,7 +42,7 @@ def _conjugate(prior: type, likelihood: type) -> Callable[[Update], Update]:
 
 
 @explained
-def posterior(
+def conjugate_posterior(
     prior: Distribution, likelihood: type[Distribution], data: Any, **known: Any
 ) -> Distribution:
     """What is known of a parameter after data, where the prior is conjugate.
@@ -66,10 +66,10 @@ def posterior(
     Raises:
         DataError: the prior is not conjugate, or data lie outside of the likelihood's support.
 
-    >>> posterior(Gamma(1.0, 1.0), Poisson, [3.0, 5.0])
+    >>> conjugate_posterior(Gamma(1.0, 1.0), Poisson, [3.0, 5.0])
     Gamma(concentration=9, rate=3)
     """
-    with _named("posterior"):
+    with _named("conjugate_posterior"):
         if not isinstance(prior, Distribution) or not isinstance(likelihood, type):
             raise DTypeError("it takes a prior distribution and the class of the likelihood")
         update = _updates.get((type(prior), likelihood))

@@ -3,8 +3,9 @@
 from chainrule.train.estimators import Classifier, Regressor
 from chainrule.train.loop import Epoch, History, fit
 from chainrule.train.runs import Run, read_run
+from chainrule.train.settings import Settings
 from chainrule.train.tables import fit_table
-from chainrule.train.tabular import Settings, TableNetwork
+from chainrule.train.tabular import TableNetwork
 
 __all__ = [
     "Classifier",

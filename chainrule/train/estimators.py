@@ -12,9 +12,11 @@ import numpy as np
 
 from chainrule.data import Table, TargetEncoder, check_arrays, check_features, split
 from chainrule.errors import DataError
+from chainrule.lens.interpret.view import View
 from chainrule.tensor.locate import Explained
 from chainrule.train.metrics import accuracy, r2
-from chainrule.train.tabular import Settings, TableNetwork
+from chainrule.train.settings import Settings
+from chainrule.train.tabular import TableNetwork
 
 FEWEST_FOR_VALIDATION = 40
 """With fewer rows all are trained on: a handful of validation rows says nothing."""
@@ -150,19 +152,25 @@ class _Estimator(Explained):
         self.n_features_in_ = len(columns.names)
         return columns, y
 
-    def _outputs(self, X: Any) -> np.ndarray:
+    def _table(self, X: Any) -> Table:
         if not self.__sklearn_is_fitted__():
             raise _not_fitted(self)
         if _is_frame(X):
-            columns = Table.of(X)
-        else:
-            values = check_features(
-                X, estimator=type(self).__name__, n_features=self.n_features_in_
-            )
-            names = getattr(self, "feature_names_in_", None)
-            columns = Table.from_arrays(values, None if names is None else list(names))
-        outputs, _ = self.network_.outputs(columns)
+            return Table.of(X)
+        values = check_features(X, estimator=type(self).__name__, n_features=self.n_features_in_)
+        names = getattr(self, "feature_names_in_", None)
+        return Table.from_arrays(values, None if names is None else list(names))
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        table = self._table(X)
+        outputs, _ = self.network_.outputs(table)
         return outputs
+
+    def __interpreted__(self) -> View:
+        """What `interpret` looks through."""
+        if not self.__sklearn_is_fitted__():
+            raise _not_fitted(self)
+        return self.network_.viewed(self._table)
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest label of each row, or the predicted number: (rows,)."""
@@ -179,8 +187,9 @@ class _Estimator(Explained):
 class Classifier(_Estimator):
     """A dense network that tells classes apart, with scikit-learn's interface.
 
-    Columns are standardised or encoded by what the training rows show; part of the rows is held
-    back to stop early and to keep the best weights.
+    Columns are standardised or encoded by what the training rows show. Part of the rows is held
+    back: half of it stops early and keeps the best weights; on the other half nothing is chosen,
+    and it calibrates `predict_proba` and `predict_set`.
 
     Args:
         hidden: the sizes of the hidden layers.
@@ -253,9 +262,35 @@ class Classifier(_Estimator):
         return self.network_.target.classes
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """A probability for each class: (rows, classes), each row adding up to 1."""
+        """A probability for each class: (rows, classes), each row adding up to 1.
+
+        Calibrated on rows held back, by the method that `prob.recalibrate` chooses; where there are
+        too few of them (or where that is no better for sure) as the network says it.
+        """
         outputs = self._outputs(X)
         return self.network_.probabilities(outputs)
+
+    def predict_set(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Which classes cannot be ruled out: booleans (rows, classes), in the order of `classes_`.
+
+        Over rows like those it was fitted with, the true class is in the set with the probability
+        `coverage` at least, whatever the network is worth (split conformal prediction, score 1 − p;
+        see `prob.ConformalClassifier`). A network that is right more often than `coverage` must
+        leave some sets empty: such rows are like none that it answered rightly.
+
+        Raises:
+            DataError: too few rows were held back: a coverage of 0.9 takes 9 to calibrate with,
+                0.95 takes 19. By default that is so below some 120 and 250 rows in all.
+
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(400, 2))
+        >>> y = np.where(X[:, 0] + 0.5 * rng.normal(size=400) > 0, "yes", "no")
+        >>> clf = Classifier(hidden=(16,), epochs=20).fit(X, y)
+        >>> [clf.classes_[row].tolist() for row in clf.predict_set([[2.0, 0.0], [0.0, 0.0]], 0.95)]
+        [['yes'], ['no', 'yes']]
+        """
+        table = self._table(X)
+        return self.network_.sets(table, coverage).members
 
     def score(self, X: Any, y: Any) -> float:
         """The accuracy: the share of rows whose label is right."""
@@ -276,6 +311,42 @@ class Regressor(_Estimator):
     _task = "real"
     _kind = "regressor"
     _estimator_type = "regressor"
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Between which numbers the target lies: (rows, 2), in its own unit.
+
+        Over rows like those it was fitted with, it lies inside with the probability `coverage` at
+        least, whatever the network is worth (split conformal prediction, score |y − ŷ|/σ with the σ
+        of `predict_std`; see `prob.ConformalRegressor`).
+
+        Raises:
+            DataError: too few rows were held back: a coverage of 0.9 takes 9 to calibrate with,
+                0.95 takes 19. By default that is so below some 120 and 250 rows in all.
+
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.uniform(-1, 1, (400, 1))
+        >>> reg = Regressor(hidden=(16,), epochs=60).fit(X, 3 * X[:, 0] + rng.normal(0, 1, 400))
+        >>> low, high = reg.predict_interval([[0.0]], coverage=0.9)[0]
+        >>> bool(-2.5 < low < -1 and 1 < high < 2.5)  # the true ones are ±1.64
+        True
+        """
+        table = self._table(X)
+        return np.asarray(self.network_.intervals(table, coverage))
+
+    def predict_std(self, X: Any) -> np.ndarray:
+        """How far the target lies from the prediction: (rows,), a standard deviation in its unit.
+
+        √(σ² + Var f): the noise σ, one number for all rows, and what the training rows leave open
+        about the last layer's weights in this row (Laplace's approximation, `LastLayer`), both
+        times the factor that makes them fit rows held back. It is no promise; `predict_interval`
+        is.
+
+        Raises:
+            DataError: too few rows were held back for that.
+        """
+        table = self._table(X)
+        aleatoric, epistemic = self.network_.uncertainty(table)
+        return np.hypot(aleatoric, epistemic)
 
     def score(self, X: Any, y: Any) -> float:
         """The coefficient of determination R²: 1 is perfect, 0 as good as the mean."""

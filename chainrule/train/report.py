@@ -255,8 +255,9 @@ def _data(data: dict[str, Any]) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in data["notes"])
     return (
         f"<h2>Data</h2><p>{escape(data['table'] or 'Arrays in memory')}: {data['rows']} rows, of "
-        f"which {data['train']} were trained on, {data['validation']} stopped the training and "
-        f"{data['test']} tested the result. The split was drawn before anything was fitted.</p>"
+        f"which {data['train']} were trained on, {data['validation']} were held back to stop the "
+        f"training and to calibrate, and {data['test']} tested the result. The split was drawn "
+        "before anything was fitted.</p>"
         f"<p class=soft>{len(data['features'])} columns: {features}"
         + (f", and {more} more" if more > 0 else "")
         + "</p>"

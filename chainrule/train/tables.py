@@ -11,25 +11,26 @@ import numpy as np
 
 from chainrule.data import ColumnEncoder, Split, Table, TargetEncoder, read_table, split
 from chainrule.errors import DataError
+from chainrule.probability.intervals import bootstrap_interval, wilson_interval
 from chainrule.tensor.locate import explained
+from chainrule.train.doubt import FEWEST
 from chainrule.train.metrics import (
     Score,
     accuracy,
-    bootstrap_interval,
     log_loss,
     majority_baseline,
     mean_absolute_error,
     mean_baseline,
     r2,
     root_mean_squared_error,
-    wilson_interval,
 )
 from chainrule.train.runs import FORMAT, Run, check_free, next_folder, write_run
-from chainrule.train.tabular import Settings, TableNetwork
+from chainrule.train.settings import Settings
+from chainrule.train.tabular import TableNetwork
 from chainrule.version import __version__
 
 FRACTIONS = (0.7, 0.1, 0.2)
-"""Shares of the rows that are trained on, that stop the training, and that test the result."""
+"""Shares of the rows that are trained on; that stop the training and calibrate; that test."""
 
 
 @explained
@@ -119,7 +120,12 @@ def fit_table(
 
 def _notes(network: TableNetwork) -> list[str]:
     left_out = [f"column {n!r} is left out: it {why}" for n, why in network.encoder.dropped.items()]
-    return [*left_out, *network.encoder.notes]
+    none = (
+        f"validation rows are too few to calibrate with ({2 * FEWEST} are needed): no sets, "
+        "intervals or uncertainty can be given"
+    )
+    doubt = none if network.doubt is None else str(network.doubt)
+    return [*left_out, *network.encoder.notes, doubt]
 
 
 def test_scores(
@@ -130,7 +136,8 @@ def test_scores(
     if network.target.task == "classes":
         codes = network.target.transform(column)
         truth = codes[parts.test]
-        right = truth == outputs.argmax(1)
+        said = network.codes(outputs)
+        right = truth == said
         low, high = wilson_interval(int(right.sum()), n)
         common = int(np.bincount(codes[parts.train]).argmax())
         says = f"always saying {str(network.target.classes[common])!r}"
@@ -142,7 +149,7 @@ def test_scores(
         shares = np.bincount(codes[parts.train], minlength=len(network.target.classes))
         blind = np.broadcast_to(shares / shares.sum(), probabilities.shape)
         return [
-            Score("accuracy", accuracy(truth, outputs.argmax(1)), low, high, n, baseline, says),
+            Score("accuracy", accuracy(truth, said), low, high, n, baseline, says),
             Score(
                 "log loss", log_loss(truth, probabilities), log_low, log_high, n,
                 log_loss(truth, blind), "the training shares as probabilities",
@@ -215,7 +222,7 @@ def _report(
     if classes:
         names = [str(c) for c in network.target.classes]
         matrix = np.zeros((len(names), len(names)), dtype=int)
-        np.add.at(matrix, (network.target.transform(column)[parts.test], outputs.argmax(1)), 1)
+        np.add.at(matrix, (network.target.transform(column)[parts.test], network.codes(outputs)), 1)
         confusion = {"classes": names, "matrix": matrix.tolist()}
     else:
         truth = column.numbers()[parts.test]

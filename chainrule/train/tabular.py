@@ -3,107 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule import nn, optim
-from chainrule.data import ColumnEncoder, Table, TargetEncoder
+from chainrule.data import ColumnEncoder, Table, TargetEncoder, split
 from chainrule.errors import CheckpointError, DataError
+from chainrule.lens.interpret.view import View
 from chainrule.probability.calibration import fit_temperature
+from chainrule.probability.conformal.regions import PredictionIntervals, PredictionSets
+from chainrule.probability.novelty.seen import Familiarity
 from chainrule.tensor.generator import seed as seed_generator
 from chainrule.tensor.graph import no_grad
+from chainrule.train.doubt import FEWEST, Doubt, own_probabilities, share_held
 from chainrule.train.loop import History, fit, outputs_of
 from chainrule.train.metrics import accuracy, r2
 from chainrule.train.progress import showing
-
-UPDATES = 2400
-"""About how many updates a small table gets, where the number of epochs is left open."""
-ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network for a table is built and trained.
-
-    Attributes:
-        hidden: the sizes of the hidden layers.
-        activation: "relu", "gelu", "silu" or "tanh".
-        dropout: the probability with which a hidden unit is dropped in training; None is 0.3 for
-            classes and 0 for a real target.
-        lr: the peak of the learning rate, which warms up and then falls to 0 along a cosine.
-        weight_decay: AdamW's.
-        label_smoothing: how much of each label is spread over all classes.
-        batch_size: rows for each update; None chooses 32 to 256 by the number of rows.
-        epochs: passes over the training rows, at most; None chooses as many as make some 2400
-            updates, 30 to 600.
-        patience: epochs without a smaller validation loss after which training stops; None is a
-            third of all.
-        seed: of the first weights, the order of the rows and dropout.
-    """
-
-    hidden: tuple[int, ...] = (256, 128)
-    activation: str = "relu"
-    dropout: float | None = None
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    batch_size: int | None = None
-    epochs: int | None = None
-    patience: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        hidden = self.hidden if isinstance(self.hidden, (tuple, list)) else (self.hidden,)
-        checks: list[tuple[str, Any, bool, str]] = [
-            ("hidden", hidden, all(map(_whole, hidden)), "sizes of at least 1, such as (128, 64)"),
-            ("activation", self.activation, self.activation in ACTIVATIONS, _one_of(ACTIVATIONS)),
-            ("dropout", self.dropout, self.dropout is None or _between(self.dropout, 0, 1),
-             "from 0 up to 1"),
-            ("lr", self.lr, _between(self.lr, 0, math.inf) and self.lr > 0, "a number above 0"),
-            ("weight_decay", self.weight_decay, _between(self.weight_decay, 0, math.inf),
-             "at least 0"),
-            ("label_smoothing", self.label_smoothing, _between(self.label_smoothing, 0, 1),
-             "from 0 up to 1"),
-            *((name, value, value is None or _whole(value), "a whole number, 1 or more")
-              for name, value in (("batch_size", self.batch_size), ("epochs", self.epochs),
-                                  ("patience", self.patience))),
-            ("seed", self.seed, _whole(self.seed, 0), "a whole number, 0 or more"),
-        ]  # fmt: skip
-        for name, value, good, wanted in checks:
-            if not good:
-                raise DataError(f"{name} is {value!r}; it is {wanted}")
-        object.__setattr__(self, "hidden", tuple(int(n) for n in hidden))
-
-    def for_rows(self, rows: int, task: str | None) -> Settings:
-        """The same with what was left open chosen for a task and so many training rows."""
-        dropout = self.dropout
-        if dropout is None:
-            dropout = 0.3 if task == "classes" else 0.0
-        batch = self.batch_size
-        if batch is None:
-            batch = min(256, max(32, 2 ** round(math.log2(max(rows, 1) / 128))))
-        batch = min(batch, rows)
-        epochs = self.epochs
-        if epochs is None:
-            epochs = min(600, max(30, round(UPDATES / -(-rows // batch))))
-        patience = max(10, epochs // 3) if self.patience is None else self.patience
-        return replace(self, dropout=dropout, batch_size=batch, epochs=epochs, patience=patience)
-
-
-def _whole(value: Any, least: int = 1) -> bool:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and int(value) >= least
-
-
-def _between(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, (int, float, np.number)) and low <= float(value) < high
-
-
-def _one_of(names: Any) -> str:
-    return "one of " + ", ".join(names)
+from chainrule.train.settings import ACTIVATIONS, Settings
 
 
 class TableNetwork:
@@ -118,14 +38,22 @@ class TableNetwork:
         history: what training went through; None for one that was loaded.
         temperature: what the trained logits were divided by, so that their probabilities fit the
             validation rows; 1 where nothing was done.
+        doubt: what rows on which nothing was chosen say about its answers; None where there were
+            too few of them.
     """
 
     def __init__(
-        self, encoder: ColumnEncoder, target: TargetEncoder, model: nn.Module, settings: Settings
+        self,
+        encoder: ColumnEncoder,
+        target: TargetEncoder,
+        model: nn.Sequential,
+        settings: Settings,
+        doubt: Doubt | None = None,
     ) -> None:
         self.encoder, self.target, self.model, self.settings = encoder, target, model, settings
         self.history: History | None = None
         self.temperature = 1.0
+        self.doubt = doubt
 
     @classmethod
     def train(
@@ -147,7 +75,9 @@ class TableNetwork:
             columns: the features of all rows.
             target: the target of all rows, a column or an array.
             decided: the target's encoder, which has seen all rows (`decide`).
-            train, validation: indices of rows; without any validation row all epochs are done.
+            train, validation: indices of rows. Half of the validation rows stop the training; on
+                the others nothing is chosen, and they say what the answers are worth (`Doubt`).
+                Too few to be halved, all of them stop it; without any, all epochs are done.
             encoder: with columns declared numeric or categorical.
             quiet: show no progress.
             watch: measure on the way; see `fit`.
@@ -170,7 +100,8 @@ class TableNetwork:
             max_lr=settings.lr,
             total_steps=max(2, settings.epochs * -(-len(train) // settings.batch_size)),
         )
-        held_out = (x[validation], y[validation]) if len(validation) else None
+        stopping, held = _halves(validation, settings.seed)
+        held_out = (x[stopping], y[stopping]) if len(stopping) else None
         with showing(settings.epochs, quiet=quiet) as progress:
             network.history = fit(
                 network.model,
@@ -188,15 +119,18 @@ class TableNetwork:
                 watch=watch,
             )
         network.model.eval()
-        if classes and held_out is not None:
-            network._calibrate(*held_out)
+        if classes and len(validation):
+            network._temper(x[validation], y[validation])
+        if held_out is not None and len(held):
+            network.doubt = Doubt.measured(
+                network.model, encoder, (x[train], y[train]), held_out, (x[held], y[held]),
+                classes=classes,
+            )  # fmt: skip
         return network
 
-    def _calibrate(self, x: np.ndarray, codes: np.ndarray) -> None:
-        """Divide the last layer by the temperature that makes its probabilities fit held-out rows.
-
-        Smoothed labels teach a network to be less sure than it is right.
-        """
+    def _temper(self, x: np.ndarray, codes: np.ndarray) -> None:
+        """Divide the last layer by the temperature that makes its probabilities fit the validation
+        rows: smoothed labels teach a network to be less sure than it is right."""
         self.temperature = fit_temperature(outputs_of(self.model, x), codes)
         last = list(self.model.modules())[-1]
         with no_grad():
@@ -225,19 +159,115 @@ class TableNetwork:
         return outputs_of(self.model, values), notes
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """softmax of the outputs, float64 of shape (rows, classes)."""
-        wide = outputs.astype(np.float64)
-        wide = np.exp(wide - wide.max(1, keepdims=True))
-        return wide / wide.sum(1, keepdims=True)
+        """softmax of the outputs, recalibrated; float64 of shape (rows, classes)."""
+        if self.doubt is None:
+            return own_probabilities(outputs)
+        return self.doubt.probabilities(outputs)
+
+    def codes(self, outputs: np.ndarray) -> np.ndarray:
+        """(rows,): the code of the likeliest class."""
+        found: np.ndarray = self.probabilities(outputs).argmax(1)
+        return found
 
     def labels(self, outputs: np.ndarray) -> np.ndarray:
         """The likeliest class of each row, or the real target."""
         if self.target.task == "classes":
-            return self.target.inverse(outputs.argmax(1))
+            return self.target.inverse(self.codes(outputs))
         return self.target.inverse(outputs[:, 0])
 
+    def sets(self, columns: Table, coverage: float = 0.9) -> PredictionSets:
+        """The classes that cannot be ruled out, for each row; they hold the true one with the
+        probability `coverage` (split conformal prediction, score "lac").
+
+        Raises:
+            DataError: too few rows were held back for that.
+        """
+        return self._doubt("sets").sets(self.outputs(columns)[0], coverage)
+
+    def intervals(self, columns: Table, coverage: float = 0.9) -> PredictionIntervals:
+        """The real targets that cannot be ruled out, in their own unit; they hold the true one with
+        the probability `coverage` (split conformal prediction, score "normalised").
+
+        Raises:
+            DataError: too few rows were held back for that.
+        """
+        x, _ = self.encoder.encode(columns)
+        found = self._doubt("intervals").intervals(self.model, x, coverage)
+        ends = self.target.inverse(found.low), self.target.inverse(found.high)
+        return replace(found, low=ends[0], high=ends[1])
+
+    def uncertainty(self, columns: Table) -> tuple[np.ndarray, np.ndarray]:
+        """(aleatoric, epistemic), (rows,) each: what would stay however many rows there were to
+        learn from, and what more of them would take away, as far as the last layer tells
+        (`LastLayer`).
+
+        Of classes in nats: they add up to the entropy of the mean over draws of the last layer. Of
+        a real target standard deviations in its unit: their squares add up to the variance.
+
+        Raises:
+            DataError: too few rows were held back for that.
+        """
+        x, _ = self.encoder.encode(columns)
+        doubt = self._doubt("uncertainty")
+        if self.target.task == "classes":
+            return doubt.entropies(self.model, x)
+        aleatoric, epistemic = doubt.deviations(self.model, x)
+        return self.target.std * aleatoric, self.target.std * epistemic
+
+    def familiarity(self, columns: Table) -> Familiarity:
+        """Whether rows are like those that were trained on.
+
+        Raises:
+            DataError: too few rows were held back for that.
+        """
+        x, _ = self.encoder.encode(columns)
+        return self._doubt("familiarity").seen.check(x)
+
+    def _doubt(self, what: str) -> Doubt:
+        if self.doubt is None:
+            raise DataError(
+                f"no {what} can be given: no rows were held back to calibrate this network, which "
+                f"takes {2 * FEWEST} validation rows (half of them stop the training), or it was "
+                "saved by an earlier version. Fit it anew with more rows, or with a larger share "
+                "held back (validation_fraction=0.3). Where rows are scarce, "
+                "prob.CrossConformalClassifier and prob.CrossConformalRegressor calibrate with all "
+                "of them."
+            )
+        return self.doubt
+
+    def viewed(self, table: Callable[[Any], Table] = Table.of) -> View:
+        """What `interpret` looks through; `table` reads rows as a user has them."""
+        names = self.encoder.feature_names_out
+        places, start = [], 0
+        for column in self.encoder.columns:
+            end = start + len(column.features)
+            places.append((column.name, tuple(range(start, end))))
+            start = end
+        assert start == len(names)
+
+        def cells(rows: Any) -> dict[str, list[str]]:
+            found = table(rows)
+            return {name: [found[name].written(i) for i in range(len(found))] for name, _ in places}
+
+        classes = self.target.task == "classes"
+        return View(
+            self.model,
+            lambda rows: self.encoder.encode(table(rows)).values,
+            self.target.transform if classes else lambda y: np.asarray(y, np.float64),
+            places,
+            cells,
+            {column.name: column.decode for column in self.encoder.columns},
+            self.encoder,
+            tuple(str(c) for c in self.target.classes) if classes else (),
+            (0.0, 1.0) if classes else (self.target.mean, self.target.std),
+        )
+
+    def __interpreted__(self) -> View:
+        return self.viewed()
+
     def save(self, path: str | Path) -> None:
-        """Everything into one safetensors file: weights, architecture, encoders, settings."""
+        """Everything into one safetensors file: weights, architecture, encoders, settings, and
+        what the answers are worth."""
         settings = {**asdict(self.settings), "hidden": list(self.settings.hidden)}
         nn.save(
             self.model,
@@ -247,6 +277,7 @@ class TableNetwork:
                     "encoder": self.encoder.to_dict(),
                     "target": self.target.to_dict(),
                     "settings": settings,
+                    "doubt": None if self.doubt is None else self.doubt.to_dict(),
                 }
             },
         )
@@ -264,11 +295,13 @@ class TableNetwork:
                 f"{path} holds a model without the encoders of a table's columns; it was not "
                 "written by `chainrule fit` or an estimator's save. Load it with cr.load(path)."
             )
+        doubt = described.get("doubt")  # files of earlier versions have none
         return cls(
             ColumnEncoder.from_dict(described["encoder"]),
             TargetEncoder.from_dict(described["target"]),
             nn.load(path).eval(),
             Settings(**described["settings"]),
+            None if doubt is None else Doubt.from_dict(doubt),
         )
 
 
@@ -284,14 +317,18 @@ def build(inputs: int, outputs: int, settings: Settings) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(size, outputs))
 
 
+def _halves(validation: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that stop the training, rows on which nothing is chosen), drawn at random."""
+    share = share_held(len(validation))
+    if not share:
+        return validation, validation[:0]
+    stopping, held, _ = split(len(validation), fractions=(1 - share, share, 0.0), seed=seed)
+    return validation[stopping], validation[held]
+
+
 def _score_classes(outputs: np.ndarray, targets: np.ndarray) -> float:
     return accuracy(targets, outputs.argmax(1))
 
 
 def _score_real(outputs: np.ndarray, targets: np.ndarray) -> float:
     return r2(targets, outputs[:, 0])
-
-
-def with_settings(settings: Settings, **changes: Any) -> Settings:
-    """The settings with those changed that are not None."""
-    return replace(settings, **{k: v for k, v in changes.items() if v is not None})

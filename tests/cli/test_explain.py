@@ -17,7 +17,7 @@ from chainrule.cli import explaining
 from chainrule.cli.commands import app
 from chainrule.lens.explain.derivation import Check
 from chainrule.train import fit_table
-from chainrule.train.tabular import Settings
+from chainrule.train.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from sklearn import metrics as theirs
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from chainrule.errors import DataError, ShapeError
+from chainrule.probability import intervals
 from chainrule.train import metrics
 
 rng = np.random.default_rng(0)
@@ -18,7 +19,7 @@ rng = np.random.default_rng(0)
 def test_wilson_interval(n, share, confidence):
     k = round(share * n)
     wanted = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
-    assert metrics.wilson_interval(k, n, confidence) == pytest.approx(tuple(wanted), abs=1e-12)
+    assert intervals.wilson_interval(k, n, confidence) == pytest.approx(tuple(wanted), abs=1e-12)
 
 
 def test_measures_are_scikit_learns():
@@ -49,7 +50,7 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
     hits = 0
     for trial in range(200):
         x = np.random.default_rng(trial).normal(size=60)
-        low, high = metrics.bootstrap_interval(lambda v: float(v.mean()), x, resamples=200)
+        low, high = intervals.bootstrap_interval(lambda v: float(v.mean()), x, resamples=200)
         hits += low < 0 < high
     assert 0.88 <= hits / 200 <= 0.99
 
@@ -87,8 +88,8 @@ def test_baselines_are_scikit_learns(train, test):
 
 @pytest.mark.parametrize("n", [1, 3, 10, 360])
 def test_wilson_interval_ends_exactly_at_none_and_all(n):
-    assert metrics.wilson_interval(0, n)[0] == 0.0
-    assert metrics.wilson_interval(n, n)[1] == 1.0
+    assert intervals.wilson_interval(0, n)[0] == 0.0
+    assert intervals.wilson_interval(n, n)[1] == 1.0
 
 
 def test_bootstrap_is_scipys():
@@ -98,7 +99,7 @@ def test_bootstrap_is_scipys():
     def slope(x, y):
         return float(np.polyfit(x, y, 1)[0])
 
-    ours = metrics.bootstrap_interval(slope, x, y, confidence=0.9, resamples=3000)
+    ours = intervals.bootstrap_interval(slope, x, y, confidence=0.9, resamples=3000)
     theirs = stats.bootstrap(
         (x, y), slope, paired=True, vectorized=False, confidence_level=0.9,
         n_resamples=3000, method="percentile", rng=np.random.default_rng(1),
@@ -108,12 +109,12 @@ def test_bootstrap_is_scipys():
 
 def test_bootstrap_draws_the_same_rows_of_all_and_the_same_each_time():
     x = np.arange(50.0)
-    low, high = metrics.bootstrap_interval(metrics.r2, x, x)
+    low, high = intervals.bootstrap_interval(metrics.r2, x, x)
     assert (low, high) == (1.0, 1.0)
     table = rng.normal(size=(40, 3))
-    once = metrics.bootstrap_interval(np.mean, table, seed=3)
-    assert once == metrics.bootstrap_interval(np.mean, table, seed=3)
-    assert once != metrics.bootstrap_interval(np.mean, table, seed=4)
+    once = intervals.bootstrap_interval(np.mean, table, seed=3)
+    assert once == intervals.bootstrap_interval(np.mean, table, seed=3)
+    assert once != intervals.bootstrap_interval(np.mean, table, seed=4)
 
 
 def test_a_score_is_a_line_and_plain_data():
@@ -152,16 +153,16 @@ def test_shapes_that_would_broadcast_are_refused(measure):
         (DataError, lambda: metrics.log_loss([-1], [[0.5, 0.5]])),
         (DataError, lambda: metrics.log_loss([2], [[0.5, 0.5]])),
         (DataError, lambda: metrics.log_loss([0.5], [[0.5, 0.5]])),
-        (DataError, lambda: metrics.wilson_interval(0, 0)),
-        (DataError, lambda: metrics.wilson_interval(5, 3)),
-        (DataError, lambda: metrics.wilson_interval(-1, 3)),
-        (DataError, lambda: metrics.wilson_interval(1, 3, 95)),
-        (ShapeError, lambda: metrics.bootstrap_interval(np.mean)),
-        (ShapeError, lambda: metrics.bootstrap_interval(np.mean, 3.0)),
-        (ShapeError, lambda: metrics.bootstrap_interval(metrics.r2, [1.0, 2.0], [1.0])),
-        (DataError, lambda: metrics.bootstrap_interval(np.mean, [])),
-        (DataError, lambda: metrics.bootstrap_interval(np.mean, [1.0], resamples=0)),
-        (DataError, lambda: metrics.bootstrap_interval(np.mean, [1.0], confidence=1)),
+        (DataError, lambda: intervals.wilson_interval(0, 0)),
+        (DataError, lambda: intervals.wilson_interval(5, 3)),
+        (DataError, lambda: intervals.wilson_interval(-1, 3)),
+        (DataError, lambda: intervals.wilson_interval(1, 3, 95)),
+        (ShapeError, lambda: intervals.bootstrap_interval(np.mean)),
+        (ShapeError, lambda: intervals.bootstrap_interval(np.mean, 3.0)),
+        (ShapeError, lambda: intervals.bootstrap_interval(metrics.r2, [1.0, 2.0], [1.0])),
+        (DataError, lambda: intervals.bootstrap_interval(np.mean, [])),
+        (DataError, lambda: intervals.bootstrap_interval(np.mean, [1.0], resamples=0)),
+        (DataError, lambda: intervals.bootstrap_interval(np.mean, [1.0], confidence=1)),
         (DataError, lambda: metrics.majority_baseline([], [1])),
         (DataError, lambda: metrics.majority_baseline([1], [])),
         (DataError, lambda: metrics.mean_baseline([], [1.0])),

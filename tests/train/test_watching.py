@@ -15,7 +15,7 @@ from chainrule import nn, optim
 from chainrule.cli.commands import app
 from chainrule.train import fit, fit_table, read_run
 from chainrule.train.loop import History
-from chainrule.train.tabular import Settings
+from chainrule.train.settings import Settings
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(160, 5)).astype("f")

@@ -31,7 +31,7 @@ from chainrule.lens.diagnose.measure.sharpness import (
     top_eigenvalue,
 )
 from chainrule.lens.diagnose.measure.slopes import agree, slopes_of
-from chainrule.lens.products import on_one_thread
+from chainrule.tensor.products import on_one_thread
 
 KERNEL_ROWS = 64
 UNITS = 1024

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from chainrule.lens.diagnose.case import Case
 from chainrule.lens.diagnose.finding import Finding
 from chainrule.lens.diagnose.rules.rule import Rule, rules
-from chainrule.lens.products import on_one_thread
+from chainrule.tensor.products import on_one_thread
 
 
 def examine(

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from chainrule.errors import DataError, DTypeError
-from chainrule.lens.products import on_one_thread
 from chainrule.ops.notation import Formula, Instance
 from chainrule.ops.notation.tree import Datum
 from chainrule.tensor.inspection import finfo
+from chainrule.tensor.products import on_one_thread
 
 HEIGHTS = ("black box", "components", "shapes", "symbols", "numbers", "code")
 """From how high a derivation is looked at; each shows what those above it show, and more."""

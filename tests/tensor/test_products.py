@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chainrule.lens.products import _library, on_one_thread
+from chainrule.tensor.products import _library, on_one_thread
 
 pytestmark = pytest.mark.skipif(_library() is None, reason="NumPy was built with another library")
 

@@ -1,7 +1,8 @@
 """NumPy's matrix products on the thread that asks for them.
 
-A check multiplies matrices that are too small to share out: OpenBLAS's other threads, which wait
-for the next product without sleeping, take more time than they give.
+Matrices that are too small to share out, or that have a few columns: OpenBLAS's other threads,
+which wait for the next product without sleeping, take more time than they give, and on a processor
+that others use, too, many times more.
 """
 
 from __future__ import annotations

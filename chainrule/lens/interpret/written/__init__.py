@@ -1,0 +1,1 @@
+"""An interpretation for people: terminal, notebook, page."""
