@@ -46,8 +46,8 @@ def posterior_of(
         return None, "no posterior was asked for"
     if not isinstance(subject.model, Module):
         return None, (
-            "of a network of another framework no posterior is known here; hand its draws over, "
-            "or convert it with cr.from_torch"
+            "a posterior is found for chainrule's own networks, not for those of another "
+            "framework"
         )
     if training is None:
         return None, (
