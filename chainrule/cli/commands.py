@@ -405,13 +405,13 @@ def interpret(
         method=method,
         seed=seed,
     )
+    # Written before anything is shown: whoever reads but the first lines has the page, too.
+    files = {".html": html or made.folder / "interpretation.html", ".json": json}
+    written = [found.save(file, kind) for kind, file in files.items() if file is not None]
     # Text of the user's is shown as it is: brackets are no markup.
     console = Console(highlight=False, markup=False)
     console.print(found, soft_wrap=not console.is_terminal)
-    print()
-    for kind, file in ((".html", html or made.folder / "interpretation.html"), (".json", json)):
-        if file is not None:
-            print(f"{found.save(file, kind)} written")
+    print("\n".join(["", *(f"{file} written" for file in written)]))
 
 
 @command
