@@ -46,8 +46,7 @@ def posterior_of(
         return None, "no posterior was asked for"
     if not isinstance(subject.model, Module):
         return None, (
-            "a posterior is found for chainrule's own networks, not for those of another "
-            "framework"
+            "a posterior is found for chainrule's own networks, not for those of another framework"
         )
     if training is None:
         return None, (
