@@ -138,8 +138,9 @@ def _worth(row: Row) -> list[str]:
     if row.worth is None:
         return [f"{said} Without held-out rows nobody knows how often such answers are right."]
     worth, given = row.worth, share(row.worth.given)
-    moved = row.calibrated is not None and abs(row.calibrated - row.probability) >= 0.005
-    text = f"; calibrated, this is {share(row.calibrated)}" if moved else ""  # type: ignore[arg-type]
+    text = ""
+    if row.calibrated is not None and abs(row.calibrated - row.probability) >= 0.005:
+        text = f"; calibrated, this is {share(row.calibrated)}"
     if worth.right is None or worth.low is None or worth.high is None:
         few = f"Only {worth.rows} held-out rows were" if worth.rows else "No held-out row was"
         return [f"{said} {few} given about {given}: too few to say what it is worth{text}."]

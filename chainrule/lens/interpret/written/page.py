@@ -51,7 +51,9 @@ def page(found: Interpretation) -> str:
     >>> text.startswith("<!doctype html>"), "&lt;it&gt;" in text, "http" in text
     (True, True, False)
     """
-    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    # The look is that of a diagnosis, but for what this page has of its own.
+    packages = ("chainrule.lens.diagnose.written", __package__)
+    style = "".join(files(p).joinpath("page.css").read_text(encoding="utf-8") for p in packages)
     subject = found.about.get("subject", "")
     title = f"What the answers{f' of {subject}' if subject else ''} are worth"
     body = "\n".join(
